@@ -1,0 +1,31 @@
+# Each target sets up what it needs: Python >= 3.11, make and git are enough.
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help repro demo test lint lock clean
+help:            ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+
+repro: .venv/ready   ## the real experiment: downloads 390 MB; the same as `dvc repro` inside the environment
+	dvc repro
+
+demo: .venv/ready    ## the same pipeline offline, on drawn flowers, in the folder demo/
+	python -m tools.demo
+
+test: .venv/ready    ## lint, types and all tests
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest
+
+lock: .venv/ready    ## pin the newest versions that pyproject.toml allows
+	python -m pip install --quiet uv
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --no-emit-find-links --upgrade --quiet --output-file requirements.lock
+
+# Made anew when the lock changes; --require-hashes refuses anything that is not in it.
+.venv/ready: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=python3.11")'
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@touch $@

@@ -1,0 +1,82 @@
+"""Evaluation: every picture of a split once, and what follows from the predictions."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from pipeline.images import Split, chunks, normalise
+
+BATCH = 64  # pictures per forward pass
+
+
+def predict(model: nn.Module, images: Split, transforms: Mapping, device: torch.device) -> torch.Tensor:
+    """Logits of every picture's central crop, in the order of the index: float32 [n, classes] on the CPU.
+
+    Args:
+        model: in eval mode, on ``device``.
+        transforms: ``crop`` (pixels), ``mean`` and ``std``, as in params.yaml.
+    """
+    outputs = []
+    with torch.inference_mode():
+        for rows in chunks(len(images), BATCH):
+            batch = normalise(images.central(rows, transforms["crop"]), transforms["mean"], transforms["std"], device)
+            outputs.append(model(batch).float().cpu())
+    logits = torch.cat(outputs)
+    assert len(logits) == len(images), f"{len(logits)} predictions for {len(images)} pictures"
+    return logits
+
+
+def predictions(logits: torch.Tensor, images: Split) -> pd.DataFrame:
+    """One row a picture: id, label, prediction (classes), confidence (softmax probability of the prediction)."""
+    confidence, prediction = logits.softmax(1).max(1)
+    columns = {"id": images.ids, "label": images.labels, "prediction": prediction.numpy()}
+    return pd.DataFrame(columns | {"confidence": confidence.numpy().astype(np.float64)})
+
+
+def scores(logits: torch.Tensor, labels: np.ndarray) -> dict[str, float | int]:
+    """Top-1, top-5 and balanced accuracy (mean of the classes' accuracies), mean cross-entropy in nats, and n.
+
+    Accuracies are fractions. Top-5 is top-k of all classes where there are fewer than five.
+    """
+    truth = torch.from_numpy(labels)
+    correct = logits.argmax(1) == truth
+    top5 = (logits.topk(min(5, logits.shape[1])).indices == truth[:, None]).any(1)
+    classwise = pd.Series(correct.numpy()).groupby(labels).mean()
+    return {
+        "accuracy": round(correct.double().mean().item(), 6),
+        "top5_accuracy": round(top5.double().mean().item(), 6),
+        "balanced_accuracy": round(float(classwise.mean()), 6),
+        "loss": round(cross_entropy(logits.double(), truth).item(), 6),
+        "n": len(labels),
+    }
+
+
+def per_class(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """One row a class: label, class (name), n, accuracy, and the class it is most often mistaken for (or empty)."""
+    rows = []
+    for label, group in table.groupby("label"):
+        wrong = group.loc[group["prediction"] != label, "prediction"]
+        rows.append(
+            {
+                "label": label,
+                "class": names[int(str(label))],
+                "n": len(group),
+                "accuracy": round(1 - len(wrong) / len(group), 6),
+                "mistaken_for": names[int(wrong.mode()[0])] if len(wrong) else "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def top_classes(logits: torch.Tensor, names: list[str], count: int = 5) -> pd.DataFrame:
+    """The ``count`` most probable classes of one picture: class, probability (softmax, fraction).
+
+    Args:
+        logits: float [classes], on the CPU.
+    """
+    probability, place = logits.double().softmax(0).topk(min(count, len(names)))
+    return pd.DataFrame({"class": [names[i] for i in place], "probability": probability.numpy()})

@@ -1,0 +1,49 @@
+"""Files that appear whole or not at all."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic(*paths: str | Path) -> Iterator[list[Path]]:
+    """Yield one temporary path beside each of ``paths``; rename all on success, delete all on any failure.
+
+    Each rename is atomic (POSIX), and none happens before every file is complete and on disk, so a reader, or
+    a run after a crash, never meets half a file.
+    """
+    finals = [Path(path) for path in paths]
+    temporaries = [path.with_name(f".{path.name}.part") for path in finals]
+    try:
+        for path in finals:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporaries
+        for temporary in temporaries:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        for temporary, final in zip(temporaries, finals, strict=True):
+            temporary.replace(final)
+    finally:
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` atomically, UTF-8, with ``\\n`` line ends on every platform."""
+    with atomic(path) as (temporary,):
+        temporary.write_bytes(text.encode())
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as indented JSON in the order given; NaN is refused (``ValueError``), plots cannot read it."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def hex_digest(path: str | Path, algorithm: str) -> str:
+    """Hex digest of a file's bytes, by an algorithm that :mod:`hashlib` knows."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

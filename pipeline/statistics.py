@@ -1,0 +1,41 @@
+"""How sure a test accuracy, and a difference of two, can be."""
+
+import math
+
+import numpy as np
+from scipy.stats import binomtest, norm
+
+CONFIDENCE = 0.95
+
+
+def accuracy_interval(correct: int, n: int) -> tuple[float, float]:
+    """95 % interval of a proportion, by Wilson's score method (Wilson, JASA 1927): low, high, as fractions."""
+    interval = binomtest(correct, n).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def paired_difference(first: np.ndarray, second: np.ndarray) -> dict[str, float | int]:
+    """Do two models differ on the same pictures?
+
+    Args:
+        first, second: bool [n], which pictures each model classifies correctly, in the same order.
+
+    Returns:
+        ``difference``: accuracy of second minus first, a fraction; ``low``, ``high``: its 95 % interval by the
+        adjusted Wald method for paired proportions (Agresti & Min, Statistics in Medicine 2005: half a picture
+        added to each cell of the 2 x 2 table); ``only_first``, ``only_second``: pictures that only one model gets
+        right; ``p_value``: McNemar's test, exact (two-sided binomial on those pictures).
+    """
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    n, b, c = len(first) + 2, only_first + 0.5, only_second + 0.5
+    centre = (c - b) / n
+    half = norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt((b + c) / n - centre**2) / math.sqrt(n)
+    discordant = only_first + only_second
+    return {
+        "difference": (only_second - only_first) / len(first),
+        "low": max(-1.0, float(centre - half)),
+        "high": min(1.0, float(centre + half)),
+        "only_first": only_first,
+        "only_second": only_second,
+        "p_value": float(binomtest(only_second, discordant).pvalue) if discordant else 1.0,
+    }

@@ -1,0 +1,214 @@
+"""Drawn flowers, and a backbone pretrained on other drawn flowers: the experiment without a network connection.
+
+A species is a set of numbers drawn from (seed, species): petals, their shape, layers, colours, disc, veins. A
+picture of it varies in what a photograph varies in: rotation, tilt, size, place, light, focus, the leaves behind.
+"""
+
+import gzip
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import scipy.io
+import torch
+from matplotlib.colors import hsv_to_rgb
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torchvision.models import get_model
+
+from pipeline.params import SyntheticBackbone, SyntheticFlowers
+
+SPECIES, PICTURE = 0, 1  # what a random stream is for; its address is (purpose, seed, species[, number])
+OVERSAMPLING = 2  # drawn this much larger, then scaled down, for smooth edges
+
+
+def species_traits(seed: int, species: int) -> dict[str, Any]:
+    """The heritable traits of one species, a pure function of (seed, species)."""
+    random = np.random.default_rng([SPECIES, seed, species])
+    hue = random.uniform()
+    return {
+        "petals": int(random.integers(3, 13)),
+        "layers": int(random.integers(1, 4)),
+        "width": random.uniform(0.45, 1.15),  # of a petal, against the room it has
+        "tip": random.uniform(0.5, 3.0),  # exponent: below 1 pointed, above 1 round
+        "notch": random.choice([0.0, 0.0, 0.25]),  # depth of the cut in the petal's end
+        "petal": hsv_to_rgb((hue, random.uniform(0.15, 0.95), random.uniform(0.65, 1.0))),
+        "base": hsv_to_rgb(((hue + random.normal(0, 0.12)) % 1, random.uniform(0.2, 1.0), random.uniform(0.35, 1.0))),
+        "fade": random.uniform(0.2, 0.9),  # how far the base's colour reaches out
+        "disc": random.uniform(0.1, 0.38),  # radius, against the flower's
+        "disc_colour": hsv_to_rgb((random.uniform(0.02, 0.3), random.uniform(0.5, 1.0), random.uniform(0.2, 0.95))),
+        "veins": int(random.integers(0, 5)),
+        "vein_strength": random.uniform(0.0, 0.45),
+    }
+
+
+def draw(traits: dict[str, Any], random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """One picture of a species.
+
+    Args:
+        traits: from :func:`species_traits`.
+        random: gives everything that varies between pictures of one species.
+        height, width: in pixels.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    tall, wide = height * OVERSAMPLING, width * OVERSAMPLING
+    canvas = _foliage(random, tall, wide)
+
+    # Where each pixel lies on the flower: its plane is turned, tilted away from the viewer and shifted.
+    radius = random.uniform(0.36, 0.52) * min(tall, wide)
+    y, x = np.mgrid[:tall, :wide].astype(np.float64)
+    x = (x - wide * random.uniform(0.42, 0.58)) / radius
+    y = (y - tall * random.uniform(0.42, 0.58)) / radius
+    axis, tilt, turn = random.uniform(0, 2 * np.pi), random.uniform(0.55, 1.0), random.uniform(0, 2 * np.pi)
+    along = x * np.cos(axis) + y * np.sin(axis)
+    across = (y * np.cos(axis) - x * np.sin(axis)) / tilt
+    distance, angle = np.hypot(along, across), np.arctan2(across, along) + turn
+
+    for layer in range(traits["layers"]):
+        _draw_petals(canvas, traits, random, distance / (1 - 0.24 * layer), angle, layer)
+    disc = np.clip((traits["disc"] - distance) * radius + 0.5, 0, 1)
+    grain = 1 + 0.25 * random.standard_normal((tall, wide))
+    shade = np.clip((1.15 - 0.5 * distance / traits["disc"]) * grain, 0, 1.3)
+    canvas += disc[..., None] * (traits["disc_colour"] * shade[..., None] - canvas)
+
+    light = 1 + random.uniform(0, 0.25) * (x * np.cos(axis + turn) + y * np.sin(axis + turn))
+    canvas *= light[..., None] * random.uniform(0.65, 1.2) * (1 + random.normal(0, 0.04, 3))
+    blur = random.uniform(0, 0.5) * OVERSAMPLING
+    canvas = gaussian_filter(canvas, (blur, blur, 0)) + random.normal(0, 0.015, canvas.shape)
+    pixels = (canvas.clip(0, 1) * 255).round().astype(np.uint8)
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
+
+
+def _draw_petals(
+    canvas: np.ndarray,
+    traits: dict[str, Any],
+    random: np.random.Generator,
+    distance: np.ndarray,
+    angle: np.ndarray,
+    layer: int,
+) -> None:
+    """Lay one ring of petals over the canvas. distance: from the centre, 1 at the ring's edge; angle: radians."""
+    count = traits["petals"]
+    turns = angle * count / (2 * np.pi) + layer / 2
+    number = np.floor(turns).astype(int) % count
+    sideways = 2 * (turns - np.floor(turns)) - 1  # -1..1 across the room of one petal
+    length = 1 + random.normal(0, 0.05, count)[number] - traits["notch"] * np.exp(-((sideways / 0.18) ** 2))
+    outward = distance / length
+    half_width = traits["width"] * np.clip(1 - outward ** (2 * traits["tip"]), 0, 1) ** 0.6
+    inside = np.clip((half_width - abs(sideways)) * 12, 0, 1) * (outward < 1)
+
+    fade = np.exp(-((outward / traits["fade"]) ** 2))[..., None]
+    colour = traits["petal"] * (1 - fade) + traits["base"] * fade
+    veins = 1 - traits["vein_strength"] * (np.cos(np.pi * traits["veins"] * sideways) > 0.8) * (traits["veins"] > 0)
+    shade = (0.78 + 0.22 * (1 - sideways**2)) * (1 - 0.12 * layer) * veins
+    shade *= 1 + random.normal(0, 0.05, count)[number]
+    canvas += inside[..., None] * (colour * shade[..., None] - canvas)
+
+
+def _foliage(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """An out-of-focus background of leaves: float64 [height, width, 3] around 0..1."""
+    noise = sum(
+        scale * gaussian_filter(random.standard_normal((height, width)), scale, mode="wrap") for scale in (4.0, 10.0)
+    )
+    value = np.clip(random.uniform(0.2, 0.5) + 0.25 * np.asarray(noise), 0.03, 0.9)
+    hue = np.clip(
+        random.uniform(0.2, 0.42) + 0.04 * gaussian_filter(random.standard_normal((height, width)), 8) * 8, 0, 1
+    )
+    return hsv_to_rgb(np.stack([hue, np.full_like(value, random.uniform(0.25, 0.75)), value], axis=-1))
+
+
+def write_flowers(archive: Path, labels: Path, splits: Path, params: SyntheticFlowers, progress: Callable) -> None:
+    """Draw a data set and write it as the three files of Flowers-102, always the same bytes.
+
+    Args:
+        archive: .tgz of ``jpg/image_00001.jpg`` and so on, ordered by species.
+        labels, splits: MATLAB files ``imagelabels.mat`` (1..species) and ``setid.mat``.
+        progress: wraps the iterable of pictures, as :class:`tqdm.tqdm` does.
+    """
+    parts = {"trnid": params.train_per_species, "valid": params.val_per_species, "tstid": params.test_per_species}
+    each = sum(parts.values())
+    # No time stamp, owner or file name goes into the archive.
+    with (
+        archive.open("wb") as file,
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=1, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for place in progress(range(params.species * each)):
+            species, number = divmod(place, each)
+            random = np.random.default_rng([PICTURE, params.seed, species, number])
+            long_side = round(params.size * random.uniform(1, 1.4))
+            height, width = (params.size, long_side) if random.random() < 0.5 else (long_side, params.size)
+            image = Image.fromarray(draw(species_traits(params.seed, species), random, height, width))
+            jpeg = io.BytesIO()
+            image.save(jpeg, "JPEG", quality=90)
+            member = tarfile.TarInfo(f"jpg/image_{place + 1:05d}.jpg")
+            member.size = jpeg.tell()
+            jpeg.seek(0)
+            tar.addfile(member, jpeg)
+    ids = np.arange(params.species * each).reshape(params.species, each) + 1
+    starts = np.cumsum([0, *parts.values()])
+    _write_mat(labels, {"labels": np.repeat(np.arange(params.species) + 1, each)[None].astype(np.uint8)})
+    columns = zip(parts, starts, starts[1:], strict=False)
+    _write_mat(splits, {part: ids[:, start:end].reshape(1, -1).astype(np.uint16) for part, start, end in columns})
+
+
+def _write_mat(path: Path, variables: dict[str, np.ndarray]) -> None:
+    content = io.BytesIO()
+    scipy.io.savemat(cast(Any, content), variables, do_compression=True)
+    # The first 116 bytes are free text, in which SciPy notes the time.
+    path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + content.getvalue()[116:])
+
+
+def pretrain(params: SyntheticBackbone, device: torch.device, report: Callable[[str], None]) -> dict[str, torch.Tensor]:
+    """Train the network from random weights on drawn species, as others did on ImageNet.
+
+    One-cycle AdamW (Smith & Topin 2019; Loshchilov & Hutter 2019) with random crops and flips.
+
+    Returns:
+        Its state dict, on the CPU.
+    """
+    pictures, labels = [], []
+    for species in range(params.species):
+        traits = species_traits(params.seed, species)
+        for number in range(params.images_per_species):
+            random = np.random.default_rng([PICTURE, params.seed, species, number])
+            pictures.append(draw(traits, random, params.size, params.size))
+            labels.append(species)
+    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    truth = torch.tensor(labels, device=device)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(params.seed)
+        model: nn.Module = get_model(params.network, weights=None, num_classes=params.species)
+    model.to(device).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=params.learning_rate, weight_decay=0.05)
+    steps = -(-len(images) // params.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, params.learning_rate, total_steps=params.epochs * steps)
+    generator = torch.Generator().manual_seed(params.seed)
+    for epoch in range(1, params.epochs + 1):
+        loss_sum = correct = 0.0
+        for rows in torch.randperm(len(images), generator=generator).split(params.batch_size):
+            top, left = torch.randint(params.size - params.crop + 1, (2,), generator=generator).tolist()
+            batch = images[rows, :, top : top + params.crop, left : left + params.crop].to(device).float() / 127.5 - 1
+            if torch.rand((), generator=generator) < 0.5:
+                batch = batch.flip(3)
+            outputs = model(batch.contiguous(memory_format=torch.channels_last))
+            loss = cross_entropy(outputs, truth[rows], label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            loss_sum += loss.item() * len(rows)
+            correct += int((outputs.argmax(1) == truth[rows]).sum())
+        report(
+            f"pretraining epoch {epoch}/{params.epochs}: "
+            f"loss {loss_sum / len(images):.3f}, accuracy {correct / len(images):.1%}"
+        )
+    return {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}

@@ -1,0 +1,41 @@
+"""Stage evaluate: the val and test split, once. Usage: python -m stages.evaluate APPROACH"""
+
+import sys
+from pathlib import Path
+
+from pipeline.evaluate import per_class, predict, predictions, scores
+from pipeline.files import atomic, write_json
+from pipeline.images import Split
+from pipeline.model import for_inference, load_model, weights_digest
+from pipeline.params import load_params
+from pipeline.runtime import run_stage, torch_device
+
+PREPARED = Path("data/prepared")
+
+
+def main() -> None:
+    name = sys.argv[1]
+    device = torch_device(load_params().runtime.device)
+    model, header = load_model(Path(f"models/{name}.safetensors"))
+    network = for_inference(model).to(device)
+
+    metrics: dict[str, object] = {}
+    for split in ("test", "val"):
+        images = Split(PREPARED, split)
+        logits = predict(network, images, header["transforms"], device)
+        metrics[split] = scores(logits, images.labels)
+        if split == "test":
+            table = predictions(logits, images)
+    metrics["n_test"] = len(table)
+    metrics["parameters"] = header["parameters"]
+    metrics["weights_sha256"] = weights_digest(model.state_dict())
+
+    with atomic(f"predictions/{name}.csv", f"per_class/{name}.csv", f"metrics/{name}.json") as paths:
+        table.to_csv(paths[0], index=False, lineterminator="\n", float_format="%.6f")
+        per_class(table, header["classes"]).to_csv(paths[1], index=False, lineterminator="\n")
+        write_json(paths[2], metrics)
+    print(f"{name}: test {metrics['test']}\n{name}: val {metrics['val']}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,24 @@
+"""The whole pipeline, offline, on drawn flowers, in the folder demo/. Usage: python -m tools.demo"""
+
+import sys
+from pathlib import Path
+
+import yaml
+
+from tools.sandbox import PROJECT, commit, repro, update
+
+
+def main() -> int:
+    demo = PROJECT / "demo"
+    update(demo, yaml.safe_load(Path(__file__).with_name("demo.yaml").read_text()))
+    if code := repro(demo):
+        return code
+    commit(demo, "results")
+    print("\n" + (demo / "report" / "comparison.md").read_text())
+    print("Pictures: " + ", ".join(sorted(str(path.relative_to(PROJECT)) for path in demo.glob("report/*.png"))))
+    print("Play on:  cd demo, then dvc exp run -S approaches.fine_tuning.learning_rates.layer4=3e-4, dvc metrics diff")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
