@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-COLOURS = plt.colormaps["tab10"].colors
+COLOURS = [plt.colormaps["tab10"](number) for number in range(10)]
 plt.rcParams.update(
     {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "font.size": 10}
 )
@@ -60,8 +60,8 @@ def comparison(table: pd.DataFrame) -> Figure:
         for place, value in zip(places + shift, values, strict=True):
             axis.text(place, value / 2, f"{value:.1%}", ha="center", va="center", color="white", weight="bold")
         if f"published_{column}" in table:
-            marks = {"label": "published"} if shift < 0 else {}
-            axis.plot(places + shift, table[f"published_{column}"], "D", color="black", ms=5, zorder=3, **marks)
+            mark = "published" if shift < 0 else None
+            axis.plot(places + shift, table[f"published_{column}"], "D", color="black", ms=5, zorder=3, label=mark)
     axis.set_xticks(places, [label(name) for name in table["approach"]])
     axis.set_ylim(0, 1)
     axis.yaxis.set_major_formatter(PercentFormatter(1))

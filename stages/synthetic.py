@@ -23,10 +23,12 @@ def main() -> None:
         with atomic("data/raw/backbone.pth") as (path,):
             path.write_bytes(content.getvalue())
         return
-    with atomic("data/raw/102flowers.tgz", "data/raw/imagelabels.mat", "data/raw/setid.mat") as paths:
-        write_flowers(
-            *paths[:3], params=params.synthetic.flowers, progress=lambda items: tqdm(items, desc="draw", disable=None)
-        )
+    with atomic("data/raw/102flowers.tgz", "data/raw/imagelabels.mat", "data/raw/setid.mat") as (
+        archive,
+        labels,
+        splits,
+    ):
+        write_flowers(archive, labels, splits, params.synthetic.flowers, lambda items: tqdm(items, disable=None))
 
 
 if __name__ == "__main__":

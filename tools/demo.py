@@ -1,17 +1,19 @@
 """The whole pipeline, offline, on drawn flowers, in the folder demo/. Usage: python -m tools.demo"""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import yaml
 
-from tools.sandbox import PROJECT, commit, repro, update
+from tools.sandbox import PROJECT, commit, environment, update
 
 
 def main() -> int:
     demo = PROJECT / "demo"
     update(demo, yaml.safe_load(Path(__file__).with_name("demo.yaml").read_text()))
-    if code := repro(demo):
+    code = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=demo, env=environment()).returncode
+    if code:
         return code
     commit(demo, "results")
     print("\n" + (demo / "report" / "comparison.md").read_text())

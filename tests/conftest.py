@@ -1,0 +1,67 @@
+"""Tests run the real thing, small: real files, real DVC, a network of full depth on pictures of 32 pixels."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tools.sandbox import PROJECT, commit, environment, merge, update
+
+# The demo, smaller: a whole run takes well under a minute.
+TINY: dict[str, Any] = merge(
+    yaml.safe_load((PROJECT / "tools" / "demo.yaml").read_text()),
+    {
+        "synthetic": {
+            "flowers": {
+                "species": 4,
+                "train_per_species": 4,
+                "val_per_species": 2,
+                "test_per_species": 3,
+                "size": 40,
+            },
+            "backbone": {"species": 3, "images_per_species": 4, "size": 36, "crop": 32, "epochs": 1, "batch_size": 4},
+        },
+        "dataset": {"classes": 4, "train": 16, "val": 8, "test": 12},
+        "transforms": {"resize": 36, "crop": 32},
+        "train": {"epochs": 2, "batch_size": 8},
+        "approaches": {"random_features": None},
+        "plots": {"dpi": 40},
+    },
+)
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run() -> Run:
+    """Runs ``python -m ARGUMENTS`` in a directory, as a user would, and returns exit code and output."""
+
+    def call(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=directory,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with tiny params, after `dvc repro`. Tests that change it change it back."""
+    directory = tmp_path_factory.mktemp("project")
+    update(directory, TINY)
+    command = [sys.executable, "-m", "dvc", "repro"]
+    result = subprocess.run(
+        command, cwd=directory, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert result.returncode == 0, result.stdout
+    commit(directory, "results")
+    return directory

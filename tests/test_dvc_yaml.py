@@ -1,0 +1,162 @@
+"""dvc.yaml says the whole truth: every file a stage imports or reads, every param it uses, and no more."""
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.dependency.param import ParamsDependency
+from dvc.repo import Repo
+from dvc.stage import Stage
+from pydantic import BaseModel
+
+import pipeline.params
+from tools.sandbox import PROJECT
+
+
+def stages(directory: Path) -> dict[str, Any]:
+    return {stage.addressing: stage for stage in Repo(str(directory)).index.stages}
+
+
+def dependencies(stage: Stage) -> set[str]:
+    return {dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency)}
+
+
+def declared_params(stage: Stage) -> set[str]:
+    return {key for dep in stage.deps if isinstance(dep, ParamsDependency) for key in dep.params}
+
+
+def module_of(stage: Stage) -> str:
+    return str(stage.cmd).split()[2]
+
+
+def imported_files(module: str) -> set[str]:
+    """The project's own files that a module needs, directly or not, found in the syntax tree."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        path = waiting.pop().replace(".", "/") + ".py"
+        if path in found or not (PROJECT / path).exists():
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse((PROJECT / path).read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names]
+    return found
+
+
+class Recorder:
+    """Stands before params and notes every leaf that is read."""
+
+    def __init__(self, value: Any, path: str, seen: set[str]) -> None:
+        self._value, self._path, self._seen = value, path, seen
+
+    def _at(self, key: str, value: Any) -> Any:
+        path = f"{self._path}.{key}".lstrip(".")
+        if isinstance(value, BaseModel | dict):
+            return Recorder(value, path, self._seen)
+        self._seen.add(path)
+        return value
+
+    def __getattr__(self, name: str) -> Any:
+        if isinstance(getattr(type(self._value), name, None), property):
+            return getattr(type(self._value), name).fget(self)
+        return self._at(name, getattr(self._value, name))
+
+    def __getitem__(self, key: str) -> Any:
+        return self._at(key, self._value[key])
+
+    def __iter__(self) -> Any:
+        return iter(self._value)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._value
+
+    def keys(self) -> Any:
+        return self._value.keys()
+
+    def items(self) -> Any:
+        return [(key, self[key]) for key in self._value]
+
+    def model_dump(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in type(self._value).model_fields}
+
+
+def leaves(value: Any, path: str) -> set[str]:
+    if isinstance(value, dict):
+        return set().union(*(leaves(part, f"{path}.{key}") for key, part in value.items()))
+    return {path}
+
+
+def test_deps_are_exactly_the_imported_files(project: Path) -> None:
+    for directory in (PROJECT, project):  # both sources
+        for name, stage in stages(directory).items():
+            code = {dep for dep in dependencies(stage) if dep.endswith(".py")}
+            assert code == imported_files(module_of(stage)), name
+
+
+def test_every_file_is_made_by_one_stage_or_is_code(project: Path) -> None:
+    every = stages(project)
+    outs = [out.def_path for stage in every.values() for out in stage.outs]
+    assert len(outs) == len(set(outs))
+    for name, stage in every.items():
+        for dep in dependencies(stage):
+            made = dep in outs or any(out.startswith(f"{dep}/") for out in outs)
+            assert made or dep.endswith(".py"), f"{name} reads {dep}, which no stage makes"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["download", "backbone", "prepare", "inspect", "train@fine_tuning", "evaluate@fine_tuning", "compare"],
+)
+def test_params_and_files_used_are_those_declared(project: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the stage for real, watching which params it reads and which data files it opens."""
+    stage = stages(project)[name]
+    seen: set[str] = set()
+    params = pipeline.params.load_params(project / "params.yaml")
+    opened: set[str] = set()
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and isinstance(arguments[0], str) and watching:
+            path = Path(arguments[0]).absolute()
+            if path.is_relative_to(project) and path.suffix != ".part":
+                opened.add(str(path.relative_to(project)))
+
+    module = importlib.import_module(module_of(stage))
+    monkeypatch.setattr(module, "load_params", lambda: Recorder(params, "", seen))
+    monkeypatch.setattr(sys, "argv", str(stage.cmd).split()[2:])
+    monkeypatch.chdir(project)
+    watching = True
+    sys.addaudithook(watch)
+    module.main()
+    watching = False
+
+    values = params.model_dump()
+    declared: set[str] = set()
+    for key in declared_params(stage):
+        value = values
+        for part in key.split("."):
+            value = value[part]
+        declared |= leaves(value, key)
+    # `source` is in the stages' cmd and in the names of their params; runtime changes no result.
+    used = {key for key in seen if key != "source" and not key.startswith("runtime.")}
+    assert used == declared
+
+    data = {dep for dep in dependencies(stage) if not dep.endswith(".py")}
+    outs = {out.def_path for out in stage.outs}
+    for path in opened - outs:
+        assert any(path == dep or path.startswith(f"{dep}/") for dep in data), f"{path} is read but not declared"
+
+
+def test_every_param_is_used_by_some_stage(project: Path) -> None:
+    used: set[str] = {"source"}
+    for directory in (PROJECT, project):
+        for stage in stages(directory).values():
+            used |= declared_params(stage)
+    for key in leaves(pipeline.params.load_params(PROJECT / "params.yaml").model_dump(), "") - {""}:
+        key = key.lstrip(".")
+        assert key.startswith("runtime.") or any(key == other or key.startswith(f"{other}.") for other in used), key

@@ -1,0 +1,160 @@
+"""The network: the published parameter counts, a cut that changes no bit, weights that fit or are refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import get_model
+
+from pipeline.model import (
+    category_names,
+    count_parameters,
+    for_inference,
+    head_name,
+    load_model,
+    new_network,
+    pretrained_network,
+    read_backbone,
+    save_model,
+    set_mode,
+    split,
+    unfreeze,
+    weights_digest,
+)
+from pipeline.params import load_params
+from pipeline.runtime import UserError
+from tools.sandbox import PROJECT
+
+NETWORKS = ["resnet18", "resnet34", "resnet50", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "vit_b_16"]
+
+
+@pytest.mark.parametrize(("approach", "trainable"), [("feature_extraction", 52_326), ("fine_tuning", 8_446_054)])
+def test_parameter_counts_are_the_published_ones(approach: str, trainable: int) -> None:
+    params = load_params(PROJECT / "params.yaml")
+    model = new_network(params.network, None, params.dataset.classes, params.train.seed)
+    unfreeze(model, params.approaches[approach].learning_rates, "approaches")
+    assert count_parameters(model) == {"total": 11_228_838, "trainable": trainable}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_any_torchvision_classifier_can_be_the_backbone(network: str) -> None:
+    """Load its 1,000-class weights, put a new last layer, cut it there, and lose no bit on the way."""
+    state = get_model(network, weights=None).state_dict()
+    model = new_network(network, state, classes=7, seed=0)
+    rates = {head_name(model): 1e-3}
+    unfreeze(model, rates, "key")
+    trunk, head = split(model, rates)
+    images = torch.rand(2, 3, 224, 224)
+    with torch.no_grad():
+        outputs = model(images)
+        assert outputs.shape == (2, 7)
+        assert torch.equal(head(trunk(images)), outputs)
+        torch.testing.assert_close(for_inference(trunk)(images), trunk(images), rtol=1e-3, atol=1e-4)
+    for name, value in model.state_dict().items():
+        assert name.startswith(f"{head_name(model)}.") or torch.equal(value, state[name]), name
+
+
+def test_the_cut_is_where_the_frozen_part_ends() -> None:
+    model = new_network("resnet18", None, 5, 0)
+    images = torch.rand(1, 3, 64, 64)
+    for modules, shape in {
+        ("fc",): (1, 512),
+        ("layer4", "fc"): (1, 256, 4, 4),
+        ("layer4.1.conv2", "fc"): (1, 512, 2, 2),  # inside a residual block: cut before the block
+        ("conv1", "fc"): (1, 3, 64, 64),  # nothing frozen comes first
+    }.items():
+        rates = dict.fromkeys(modules, 1e-3)
+        unfreeze(model, rates, "key")
+        set_mode(model, rates, training=False)
+        trunk, head = split(model, rates)
+        assert trunk(images).shape == shape
+        assert torch.equal(head(trunk(images)), model(images))
+
+
+def test_only_the_named_modules_train() -> None:
+    model = new_network("resnet18", None, 5, 0)
+    groups = unfreeze(model, {"layer4": 1e-4, "fc": 1e-3}, "key")
+    assert [group["lr"] for group in groups] == [1e-4, 1e-3]
+    for name, module in model.named_modules():
+        if name:
+            assert module.training == name.startswith(("layer4", "fc")), name
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == name.startswith(("layer4", "fc")), name
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [
+        ({"layer5": 1e-4, "fc": 1e-3}, r"key\.layer5: no such module .* conv1, bn1"),
+        ({"relu": 1e-4, "fc": 1e-3}, r"key\.relu: no such module with parameters"),
+        ({"layer4": 1e-4, "layer4.0": 1e-3, "fc": 1e-3}, r"key\.layer4\.0: is part of layer4"),
+        ({"layer4": 1e-4}, r"key: fc, the new last layer, needs a learning rate"),
+    ],
+)
+def test_modules_that_cannot_be_trained_are_refused(rates: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        unfreeze(new_network("resnet18", None, 5, 0), rates, "key")
+
+
+def test_the_new_layer_depends_on_the_seed_alone() -> None:
+    state = get_model("resnet18", weights=None).state_dict()
+    torch.manual_seed(1)
+    first = new_network("resnet18", state, 5, seed=3)
+    torch.manual_seed(2)
+    again, other = new_network("resnet18", state, 5, seed=3), new_network("resnet18", state, 5, seed=4)
+    assert (
+        weights_digest(first.state_dict()) == weights_digest(again.state_dict()) != weights_digest(other.state_dict())
+    )
+
+
+def test_half_precision_weights_are_computed_in_float32() -> None:
+    state = {name: value.half() for name, value in get_model("resnet18", weights=None).state_dict().items()}
+    assert {parameter.dtype for parameter in pretrained_network("resnet18", state).parameters()} == {torch.float32}
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    state = get_model("resnet34", weights=None).state_dict()
+    for network in ("resnet18", "mobilenet_v3_small"):
+        with pytest.raises(UserError, match=rf"backbone\.pth does not fit {network}"):
+            pretrained_network(network, state)
+    with pytest.raises(UserError, match="torchvision has no such network"):
+        pretrained_network("resnet19", state)
+    with pytest.raises(UserError, match="does not end in a linear layer"):
+        head_name(get_model("squeezenet1_0", weights=None))
+
+
+@pytest.mark.parametrize("content", [b"<html>", b""])
+def test_what_is_no_state_dict_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "backbone.pth").write_bytes(content)
+    with pytest.raises(UserError, match="not a state dict"):
+        read_backbone(tmp_path / "backbone.pth")
+
+
+def test_a_whole_pickled_model_is_refused(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2), tmp_path / "backbone.pth")
+    with pytest.raises(UserError, match="not a state dict"):
+        read_backbone(tmp_path / "backbone.pth")
+
+
+def test_saved_model_comes_back_whole(tmp_path: Path) -> None:
+    model = new_network("resnet18", None, 3, 0)
+    header = {"network": "resnet18", "classes": ["a", "b", "c"]}
+    save_model(tmp_path / "model.safetensors", model, header)
+    save_model(tmp_path / "other name.safetensors", model, header)
+    loaded, loaded_header = load_model(tmp_path / "model.safetensors")
+    assert loaded_header == header
+    assert not loaded.training
+    assert weights_digest(loaded.state_dict()) == weights_digest(model.state_dict())
+    assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "other name.safetensors").read_bytes()
+
+
+def test_a_damaged_model_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"12345678 no such thing")
+    with pytest.raises(UserError, match="not a model of this pipeline"):
+        load_model(tmp_path / "model.safetensors")
+
+
+def test_imagenet_classes_have_names() -> None:
+    assert category_names("resnet18", 1000)[985] == "daisy"
+    assert category_names("resnet18", 3) == ["class 1", "class 2", "class 3"]

@@ -1,0 +1,97 @@
+"""params.yaml: the published experiment by default, and no value that is not understood."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.params import load_params
+from pipeline.runtime import UserError, torch_device
+from tools.sandbox import PROJECT, merge
+
+DEFAULTS = yaml.safe_load((PROJECT / "params.yaml").read_text())
+
+
+def load(tmp_path: Path, changes: dict[str, Any]) -> Any:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(merge(DEFAULTS, changes)))
+    return load_params(path)
+
+
+def test_defaults_are_the_published_experiment() -> None:
+    params = load_params(PROJECT / "params.yaml")
+    assert params.source == "download"
+    assert params.network == "resnet18"
+    assert (params.dataset.train, params.dataset.val, params.dataset.test, params.dataset.classes) == (
+        1020,
+        1020,
+        6149,
+        102,
+    )
+    assert (params.transforms.resize, params.transforms.crop, params.transforms.flip) == (256, 224, 0.5)
+    assert params.transforms.mean == [0.485, 0.456, 0.406]
+    assert params.transforms.std == [0.229, 0.224, 0.225]
+    assert (params.train.epochs, params.train.batch_size) == (15, 32)
+    rates = {name: approach.learning_rates for name, approach in params.approaches.items()}
+    assert rates == {"feature_extraction": {"fc": 1e-3}, "fine_tuning": {"layer4": 1e-4, "fc": 1e-3}}
+
+
+def test_every_value_in_params_yaml_is_explained() -> None:
+    """A comment beside each line that holds a value, or, for the files and figures listed in blocks, above them."""
+    lines = (PROJECT / "params.yaml").read_text().splitlines()
+    start = lines.index(next(line for line in lines if line.startswith("synthetic:")))
+    for line in lines[start:]:
+        if re.match(r"\s*\w+: \S", line) and not re.match(r"\s+(fc|layer4|feature_extraction|fine_tuning): ", line):
+            assert "#" in line or line.strip() in ("classes: 102",), f"no comment: {line}"
+
+
+def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
+    """PyYAML reads 1e-3 as text, DVC as a number (YAML 1.1 and 1.2)."""
+    text = (PROJECT / "params.yaml").read_text().replace("1.0e-3", "1e-3")
+    (tmp_path / "params.yaml").write_text(text)
+    assert load_params(tmp_path / "params.yaml").approaches["feature_extraction"].learning_rates == {"fc": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": {"epocs": 3}}, r"train\.epocs: unknown key"),
+        ({"train": {"epochs": None}}, r"train\.epochs: missing"),
+        ({"train": {"epochs": -1}}, r"train\.epochs = -1: .*greater than or equal to 1"),
+        ({"train": {"epochs": 2.5}}, r"train\.epochs = 2\.5: .*integer"),
+        ({"train": {"epochs": True}}, r"train\.epochs = True: .*integer"),
+        ({"train": {"seed": "zero"}}, r"train\.seed = 'zero': .*integer"),
+        ({"transforms": {"flip": 1.5}}, r"transforms\.flip = 1\.5: .*less than or equal to 1"),
+        ({"transforms": {"crop": 300}}, r"transforms: crop = 300 must not be larger than resize = 256"),
+        ({"transforms": {"std": [0.2, 0.2]}}, r"transforms\.std = \[0\.2, 0\.2\]: .*at least 3"),
+        ({"source": "internet"}, r"source = 'internet': .*'download' or 'synthetic'"),
+        ({"runtime": {"device": "tpu"}}, r"runtime\.device = 'tpu': .*'auto', 'cuda', 'mps' or 'cpu'"),
+        ({"runtime": {"workers": 0}}, r"runtime\.workers = 0: "),
+        (
+            {"approaches": {"fine_tuning": {"learning_rates": {"fc": 0}}}},
+            r"approaches\.fine_tuning\.learning_rates\.fc = 0: ",
+        ),
+        ({"approaches": {"fine_tuning": {"learning_rates": {"fc": ".nan"}}}}, r"learning_rates\.fc = '\.nan': "),
+        ({"download": {"backbone": {"checksum": "f37072fd"}}}, r"download\.backbone\.checksum = 'f37072fd': "),
+    ],
+)
+def test_bad_values_are_named_with_what_is_allowed(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        load(tmp_path, changes)
+    assert "\n" not in str(error.value)
+
+
+def test_broken_yaml_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("train: [1, 2")
+    with pytest.raises(UserError, match="not valid YAML") as error:
+        load_params(tmp_path / "params.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_device_that_is_named_but_absent_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match=r"runtime\.device = cuda, but this machine has only"):
+        torch_device("cuda")
+    assert torch_device("cpu").type == "cpu"

@@ -1,0 +1,129 @@
+"""The pipeline as a user works with it, through real DVC, on tiny drawn flowers."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from tests.conftest import Run
+
+
+@pytest.fixture
+def copy(project: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, with its cache, to be changed."""
+    shutil.copytree(project, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"Running stage '(.+)':", output)
+
+
+def edit_params(directory: Path, old: str, new: str) -> None:
+    text = (directory / "params.yaml").read_text()
+    assert old in text
+    (directory / "params.yaml").write_text(text.replace(old, new))
+
+
+def test_all_outs_are_there_and_a_second_run_does_nothing(project: Path, run: Run) -> None:
+    for name in ("feature_extraction", "fine_tuning"):
+        metrics = json.loads((project / "metrics" / f"{name}.json").read_text())
+        assert metrics["n_test"] == metrics["test"]["n"] == 12
+        assert metrics["val"]["n"] == 8
+        assert re.fullmatch("[0-9a-f]{64}", metrics["weights_sha256"])
+        predictions = pd.read_csv(project / "predictions" / f"{name}.csv")
+        assert list(predictions) == ["id", "label", "prediction", "confidence"]
+        assert (predictions["label"] == predictions["prediction"]).mean() == pytest.approx(
+            metrics["test"]["accuracy"], abs=1e-6
+        )
+        assert predictions["confidence"].between(0.25, 1).all()
+    for figure in ("comparison", "confusion", "per_class", "samples", "top5", "training_curves"):
+        with Image.open(project / "report" / f"{figure}.png") as image:
+            assert image.width > 200
+            assert "Software" not in image.info
+    assert run(project, "dvc", "status", "--quiet").returncode == 0
+    again = run(project, "dvc", "repro")
+    assert "up to date" in again.stdout
+    assert not stages_run(again.stdout)
+
+
+def test_one_learning_rate_runs_one_approach(copy: Path, run: Run) -> None:
+    result = run(copy, "dvc", "exp", "run", "-S", "approaches.fine_tuning.learning_rates.layer4=3e-4")
+    assert result.returncode == 0, result.stdout
+    assert stages_run(result.stdout) == ["train@fine_tuning", "evaluate@fine_tuning", "compare"]
+    params = run(copy, "dvc", "params", "diff").stdout
+    assert "approaches.fine_tuning.learning_rates.layer4" in params
+    metrics = run(copy, "dvc", "metrics", "diff").stdout
+    assert "metrics/fine_tuning.json" in metrics
+    assert "weights_sha256" in metrics
+    assert "metrics/feature_extraction.json" not in metrics
+
+
+def test_a_plot_style_retrains_nothing_and_runtime_settings_run_nothing(copy: Path, run: Run) -> None:
+    edit_params(copy, "workers: auto", "workers: 1")
+    edit_params(copy, "device: auto", "device: cpu")
+    assert not stages_run(run(copy, "dvc", "repro").stdout)
+    edit_params(copy, "dpi: 40", "dpi: 50")
+    assert set(stages_run(run(copy, "dvc", "repro").stdout)) == {"inspect", "compare"}
+
+
+def test_a_third_approach_is_an_edit_of_params_alone(copy: Path, run: Run) -> None:
+    params = yaml.safe_load((copy / "params.yaml").read_text())
+    modules = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc")
+    params["approaches"]["from_scratch"] = {"initial": "random", "learning_rates": dict.fromkeys(modules, 1e-3)}
+    (copy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    result = run(copy, "dvc", "repro")
+    assert result.returncode == 0, result.stdout
+    assert stages_run(result.stdout) == ["train@from_scratch", "evaluate@from_scratch", "compare"]
+    header = (copy / "report" / "comparison.md").read_text().splitlines()[0]
+    assert header == "| | feature extraction | fine tuning | from scratch |"
+    parameters = json.loads((copy / "metrics" / "from_scratch.json").read_text())["parameters"]
+    assert parameters["total"] == parameters["trainable"]
+    assert "from_scratch" in set(pd.read_csv(copy / "report" / "curves.csv")["approach"])
+
+
+def test_plots_show_all_approaches_in_one_figure(copy: Path, run: Run) -> None:
+    result = run(copy, "dvc", "plots", "show", "--json")
+    assert result.returncode == 0, result.stdout
+    plots = json.loads(result.stdout[result.stdout.index("{") :])["data"]
+    for name in ("loss", "accuracy"):
+        (figure,) = plots[name]
+        assert figure["anchor_definitions"]["<DVC_METRIC_TITLE>"].lower().startswith(name)
+        rows = json.loads(figure["anchor_definitions"]["<DVC_METRIC_DATA>"])
+        assert {row["approach"] for row in rows} == {"feature_extraction", "fine_tuning"}
+        assert {row["split"] for row in rows} == {"train", "val"}
+    for approach in ("feature_extraction", "fine_tuning"):
+        assert f"predictions/{approach}.csv" in plots
+        assert f"per_class/{approach}.csv" in plots
+    assert "report/training_curves.png" in plots
+
+
+def test_results_come_back_from_the_cache(copy: Path, run: Run) -> None:
+    lock = (copy / "dvc.lock").read_bytes()
+    for folder in ("data", "history", "models", "per_class", "predictions", "metrics", "report"):
+        shutil.rmtree(copy / folder)
+    (copy / "dvc.lock").unlink()
+    result = run(copy, "dvc", "repro")
+    assert result.returncode == 0, result.stdout
+    assert not stages_run(result.stdout)
+    assert (copy / "dvc.lock").read_bytes() == lock
+
+
+def test_a_mistake_in_params_is_one_line_before_any_work(copy: Path, run: Run) -> None:
+    edit_params(copy, "epochs: 2\n", "epochs: two\n")
+    result = run(copy, "dvc", "repro")
+    assert result.returncode != 0
+    assert "error: params.yaml: train.epochs = 'two': Input should be a valid integer" in result.stdout
+    assert "Traceback" not in result.stdout
+
+
+def test_a_forced_run_makes_the_same_bytes(copy: Path, run: Run) -> None:
+    lock = (copy / "dvc.lock").read_bytes()
+    result = run(copy, "dvc", "repro", "--force")
+    assert len(stages_run(result.stdout)) == 9, result.stdout
+    assert (copy / "dvc.lock").read_bytes() == lock

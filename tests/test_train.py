@@ -1,0 +1,78 @@
+"""Training: every random choice has an address, and what is frozen does not move."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipeline.images import Split
+from pipeline.model import load_model, new_network, read_backbone
+from pipeline.train import batches, view, views
+from tests.conftest import Run
+
+
+def test_a_view_is_a_function_of_seed_epoch_and_image() -> None:
+    assert view(0, 1, 17, 256, 300, 224, 0.5) == view(0, 1, 17, 256, 300, 224, 0.5)
+    assert len({view(seed, epoch, 17, 256, 300, 224, 0.5) for seed in range(3) for epoch in range(3)}) == 9
+
+
+def test_views_are_uniform_over_all_positions_and_flips() -> None:
+    counts = Counter(view(0, 1, number, 10, 9, 8, 0.5) for number in range(12_000))
+    assert set(counts) == {(top, left, flip) for top in range(3) for left in range(2) for flip in (False, True)}
+    assert min(counts.values()) > 850
+    assert max(counts.values()) < 1150
+    assert not any(view(0, 1, number, 10, 9, 8, 0.0)[2] for number in range(100))
+
+
+def test_views_cut_and_mirror_the_picture(project: Path) -> None:
+    images = Split(project / "data" / "prepared", "train")
+    rows = np.array([3, 0, 7])
+    squares = views(images, rows, seed=5, epoch=2, crop=32, flip=0.5)
+    for row, square in zip(rows, squares, strict=True):
+        whole = images.image(row)
+        top, left, mirrored = view(5, 2, int(images.ids[row]), whole.shape[0], whole.shape[1], 32, 0.5)
+        expected = whole[top : top + 32, left : left + 32]
+        assert np.array_equal(square, expected[:, ::-1] if mirrored else expected)
+
+
+def test_batches_hold_every_picture_once_in_an_order_of_their_own_each_epoch() -> None:
+    first = batches(1020, 32, seed=0, epoch=1)
+    assert [len(batch) for batch in first] == [32] * 31 + [28]
+    assert sorted(np.concatenate(first)) == list(range(1020))
+    assert not np.array_equal(np.concatenate(first), np.concatenate(batches(1020, 32, seed=0, epoch=2)))
+    assert np.array_equal(np.concatenate(first), np.concatenate(batches(1020, 64, seed=0, epoch=1)))
+
+
+@pytest.mark.parametrize(("approach", "trained"), [("feature_extraction", "fc."), ("fine_tuning", ("layer4.", "fc."))])
+def test_frozen_means_frozen(project: Path, approach: str, trained: str | tuple[str, ...]) -> None:
+    """After a real run: every frozen parameter and buffer equals the backbone's, and the others have moved."""
+    backbone = read_backbone(project / "data" / "raw" / "backbone.pth")
+    model, header = load_model(project / "models" / f"{approach}.safetensors")
+    start = new_network("resnet18", backbone, len(header["classes"]), seed=0).state_dict()
+    for name, value in model.state_dict().items():
+        if name.startswith(trained):
+            assert not torch.equal(value, start[name]), f"{name} has not been trained"
+        else:
+            assert torch.equal(value, backbone[name]), f"{name} has moved"
+
+
+def test_history_has_a_row_an_epoch_and_the_header_all_that_is_needed(project: Path) -> None:
+    history = pd.read_csv(project / "history" / "fine_tuning.csv")
+    assert list(history) == ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+    assert history["epoch"].tolist() == [1, 2]
+    assert history["train_accuracy"].between(0, 1).all()
+    _, header = load_model(project / "models" / "fine_tuning.safetensors")
+    assert header["approach"] == "fine_tuning"
+    assert header["transforms"]["crop"] == 32
+    assert header["classes"] == ["species 1", "species 2", "species 3", "species 4"]
+
+
+def test_last_validation_loss_is_that_of_the_evaluation(project: Path, run: Run) -> None:
+    """Training scores the trunk's features, evaluation the saved network: the same model, the same figures."""
+    metrics = pd.read_json(project / "metrics" / "fine_tuning.json")
+    history = pd.read_csv(project / "history" / "fine_tuning.csv")
+    assert metrics["val"]["loss"] == pytest.approx(history["val_loss"].iloc[-1], abs=1e-4)
+    assert metrics["val"]["accuracy"] == pytest.approx(history["val_accuracy"].iloc[-1], abs=1e-6)
