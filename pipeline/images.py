@@ -122,8 +122,8 @@ class Split:
             UserError: the two do not belong together.
         """
         self.index = pd.read_csv(directory / f"{name}.csv")
-        self.ids = self.index["id"].to_numpy()
-        self.labels = self.index["label"].to_numpy()
+        self.ids = self.index["id"].to_numpy(copy=True)  # copies, for torch takes writable arrays only
+        self.labels = self.index["label"].to_numpy(copy=True)
         self._places = self.index[["offset", "height", "width"]].to_numpy()
         self._pixels = np.memmap(directory / f"{name}.bin", dtype=np.uint8, mode="r")
         if len(self._pixels) != (self.index["height"] * self.index["width"] * 3).sum():

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from pipeline.runtime import UserError
 
 Count = Annotated[int, Field(strict=True, ge=1)]
+Threads = Annotated[int, Field(strict=True, ge=1, le=256)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 # Not strict: YAML 1.1 (PyYAML) reads 1e-3 as text, YAML 1.2 (DVC) as a number. Both shall mean 0.001.
 Rate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
@@ -61,6 +62,7 @@ class SyntheticBackbone(Section):
     epochs: Count
     batch_size: Annotated[int, Field(strict=True, ge=2)]
     learning_rate: Rate
+    threads: Threads
 
     @model_validator(mode="after")
     def crop_fits(self) -> "SyntheticBackbone":
@@ -128,6 +130,7 @@ class Params(Section):
     synthetic: Synthetic
     dataset: Dataset
     transforms: Transforms
+    threads: Threads
     train: Train
     approaches: Annotated[dict[Name, Approach], Field(min_length=1)]
     published: dict[Name, Published]

@@ -15,7 +15,8 @@ PREPARED = Path("data/prepared")
 
 def main() -> None:
     name = sys.argv[1]
-    device = torch_device(load_params().runtime.device)
+    params = load_params()
+    device = torch_device(params.runtime.device, params.threads)
     model, header = load_model(Path(f"models/{name}.safetensors"))
     network = for_inference(model).to(device)
 

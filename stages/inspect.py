@@ -20,7 +20,7 @@ SAMPLES = 18  # pictures in the grid
 
 def main() -> None:
     params = load_params()
-    device = torch_device(params.runtime.device)
+    device = torch_device(params.runtime.device, params.threads)
     transforms = params.transforms
     classes = pd.read_csv(PREPARED / "classes.csv")["name"]
     train = Split(PREPARED, "train")

@@ -16,7 +16,9 @@ def main() -> None:
     params = load_params()
     if sys.argv[1] == "backbone":
         state = pretrain(
-            params.synthetic.backbone, torch_device(params.runtime.device), lambda line: print(line, flush=True)
+            params.synthetic.backbone,
+            torch_device(params.runtime.device, params.synthetic.backbone.threads),
+            lambda line: print(line, flush=True),
         )
         content = io.BytesIO()  # torch.save to a path would write the path's name into the file
         torch.save(state, content)

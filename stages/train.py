@@ -21,7 +21,7 @@ def main() -> None:
     name = sys.argv[1]
     params = load_params()
     approach = params.approaches[name]
-    device = torch_device(params.runtime.device)
+    device = torch_device(params.runtime.device, params.threads)
     train, val = Split(PREPARED, "train"), Split(PREPARED, "val")
     classes = pd.read_csv(PREPARED / "classes.csv")["name"].tolist()
 

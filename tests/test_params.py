@@ -93,5 +93,5 @@ def test_broken_yaml_is_one_line(tmp_path: Path) -> None:
 def test_a_device_that_is_named_but_absent_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match=r"runtime\.device = cuda, but this machine has only"):
-        torch_device("cuda")
-    assert torch_device("cpu").type == "cpu"
+        torch_device("cuda", 2)
+    assert torch_device("cpu", 2).type == "cpu"
