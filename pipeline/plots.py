@@ -11,11 +11,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 COLOURS = [plt.colormaps["tab10"](number) for number in range(10)]
 plt.rcParams.update(
-    {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "font.size": 10}
+    {
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.alpha": 0.3,
+        "font.size": 10,
+    }
 )
 
 
@@ -43,7 +51,9 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     axes[0].set_ylim(bottom=0)
     axes[1].set_ylim(0, 1)
     axes[1].yaxis.set_major_formatter(PercentFormatter(1))
-    axes[1].legend(loc="lower right", title="solid: validation, dashed: training")
+    lines = axes[1].get_legend_handles_labels()[0]
+    lines += [Line2D([], [], color="grey", label="validation"), Line2D([], [], color="grey", ls="--", label="training")]
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False)
     return figure
 
 
@@ -84,6 +94,9 @@ def confusion(predictions: Mapping[str, pd.DataFrame]) -> Figure:
             counts / counts.sum(1, keepdims=True), cmap="Greys", vmin=0, vmax=1, interpolation="nearest"
         )
         axis.set(title=label(name), xlabel="predicted class", ylabel="true class")
+        axis.grid(visible=False)
+        for direction in (axis.xaxis, axis.yaxis):
+            direction.set_major_locator(MaxNLocator(integer=True))
     figure.colorbar(image, ax=axes, label="fraction of the true class", shrink=0.8)
     return figure
 
@@ -91,13 +104,15 @@ def confusion(predictions: Mapping[str, pd.DataFrame]) -> Figure:
 def per_class(tables: Mapping[str, pd.DataFrame], hardest: int = 20) -> Figure:
     """Test accuracy of the classes that are hardest on average, one dot an approach."""
     accuracy = pd.DataFrame({name: table.set_index("class")["accuracy"] for name, table in tables.items()})
+    total = len(accuracy)
     accuracy = accuracy.loc[accuracy.mean(axis=1).sort_values(kind="stable").index[:hardest]][::-1]
+    title = f"The {hardest} hardest of {total} classes" if hardest < total else f"All {total} classes"
     figure, axis = plt.subplots(figsize=(7, 1.2 + 0.27 * len(accuracy)), layout="constrained")
     axis.hlines(range(len(accuracy)), accuracy.min(axis=1), accuracy.max(axis=1), color="lightgrey", zorder=1)
     for colour, name in zip(COLOURS * 10, accuracy, strict=False):
         axis.plot(accuracy[name], range(len(accuracy)), "o", color=colour, label=label(str(name)))
     axis.set_yticks(range(len(accuracy)), accuracy.index)
-    axis.set(xlim=(-0.02, 1.02), xlabel="test accuracy", title=f"The {len(accuracy)} hardest classes")
+    axis.set(xlim=(-0.02, 1.02), xlabel="test accuracy", title=title)
     axis.xaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
