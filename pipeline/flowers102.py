@@ -106,5 +106,5 @@ def _read_mat(path: Path, variables: list[str]) -> dict[str, np.ndarray]:
     try:
         content = scipy.io.loadmat(path, variable_names=variables)
         return {name: content[name].ravel().astype(np.int64) for name in variables}
-    except (OSError, ValueError, TypeError, KeyError, zlib.error) as error:
+    except (OSError, ValueError, TypeError, LookupError, zlib.error) as error:
         raise UserError(f"{path}: not the expected MATLAB file with {', '.join(variables)} ({error})") from None

@@ -33,7 +33,7 @@ def read_backbone(path: Path) -> State:
             raise ValueError("it holds something else")
         return dict(state)
     except Exception as error:  # torch.load raises whatever the bytes lead it into
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{path}: not a state dict of tensors ({reason}); check the backbone's url in params.yaml"
         ) from None
@@ -113,11 +113,12 @@ def new_network(network: str, state: State | None, classes: int, seed: int) -> n
     return model
 
 
-def unfreeze(model: nn.Module, learning_rates: Mapping[str, float], key: str) -> list[dict[str, Any]]:
+def unfreeze(model: nn.Module, learning_rates: Mapping[str, float], key: str) -> None:
     """Train the named modules, freeze the rest: no gradient there, and eval mode, so that BatchNorm stays as it is.
 
-    Returns:
-        One optimizer parameter group a module, with its learning rate.
+    Args:
+        learning_rates: of the modules to train, by name.
+        key: the params key that holds them, for messages.
 
     Raises:
         UserError: a module that is not in the network, has no parameters, or lies in another named one; or the
@@ -142,7 +143,6 @@ def unfreeze(model: nn.Module, learning_rates: Mapping[str, float], key: str) ->
     for name in learning_rates:
         modules[name].requires_grad_(True)
     set_mode(model, learning_rates, training=True)
-    return [{"params": list(modules[name].parameters()), "lr": rate} for name, rate in learning_rates.items()]
 
 
 def set_mode(model: nn.Module, trained: Mapping[str, float], training: bool) -> None:

@@ -157,18 +157,24 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        raise UserError("\n       ".join(f"{path}: {_explain(fault)}" for fault in error.errors())) from None
+        faults: dict[str, list[str]] = {}  # a value of two allowed kinds has one fault for each
+        for fault in error.errors():
+            key, reason = _explain(fault)
+            faults.setdefault(key, []).append(reason)
+        raise UserError(
+            "\n       ".join(f"{path}: {key}: {'; or '.join(why)}" for key, why in faults.items())
+        ) from None
 
 
-def _explain(fault: ErrorDetails) -> str:
-    """One pydantic fault as ``key = value: what is allowed``."""
+def _explain(fault: ErrorDetails) -> tuple[str, str]:
+    """One fault that pydantic found: the key (with its value where that is the fault), and what is allowed."""
     # pydantic adds the branch of a union to the location ('constrained-int'); it is no key of the file.
     location = [str(part) for part in fault["loc"] if not str(part).startswith(("constrained-", "literal["))]
     key = ".".join(location) or "(top level)"
     if fault["type"] == "extra_forbidden":
-        return f"{key}: unknown key; see the comments in params.yaml for those that exist"
+        return key, "unknown key; the comments in params.yaml tell those that exist"
     if fault["type"] == "missing":
-        return f"{key}: missing"
+        return key, "missing"
     if fault["type"] == "value_error":
-        return f"{key}: {str(fault['msg']).removeprefix('Value error, ')}"
-    return f"{key} = {fault['input']!r}: {fault['msg']}"
+        return key, str(fault["msg"]).removeprefix("Value error, ")
+    return f"{key} = {fault['input']!r}", fault["msg"]

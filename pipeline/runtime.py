@@ -14,9 +14,12 @@ class UserError(Exception):
 
 
 def run_stage(main: Callable[[], None]) -> None:
-    """Run a stage's ``main``; a :class:`UserError` becomes one line on stderr and exit code 1."""
+    """Run a stage's ``main``; a :class:`UserError` becomes one line on stderr and exit code 1, Ctrl-C exit code 130."""
     try:
         main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -1,8 +1,8 @@
 """Training: which view of which picture comes when, and the loop over them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from tempfile import TemporaryDirectory
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -66,60 +66,80 @@ def batches(count: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
 
 def fit(
     model: nn.Module,
-    groups: list[dict[str, Any]],
     learning_rates: dict[str, float],
     train: Split,
     val: Split,
     params: Train,
     transforms: Transforms,
     device: torch.device,
+    state: dict[str, Any] | None = None,
+    save: Callable[[dict[str, Any]], None] = lambda state: None,
 ) -> Iterator[Epoch]:
     """Train ``model`` in place with Adam and cross-entropy; yields after every epoch.
 
-    Args:
-        model: partly frozen by :func:`pipeline.model.unfreeze`, which also gave ``groups``.
-        learning_rates: of the trained modules, by name.
-
     What is frozen at the network's start is computed without gradient, and only once for the validation pictures,
     whose central crop never changes.
+
+    Args:
+        model: partly frozen by :func:`pipeline.model.unfreeze`.
+        learning_rates: of the trained modules, by name.
+        state: what ``save`` was last given, to go on from there; the epochs in it are yielded again first.
+        save: called after every epoch with all that is needed to go on.
     """
     model.to(device)
     trunk, head = split(model, learning_rates)
     trunk = for_inference(trunk)
     head.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(groups)
+    optimizer = torch.optim.Adam(
+        [{"params": model.get_submodule(name).parameters(), "lr": rate} for name, rate in learning_rates.items()]
+    )
+    prefixes = tuple(f"{name}." for name in learning_rates)
+    finished: list[dict[str, Any]] = []
+    if state:
+        model.load_state_dict(state["trained"], strict=False)
+        optimizer.load_state_dict(state["optimizer"])
+        finished = state["epochs"]
+        yield from (Epoch(**epoch) for epoch in finished)
+        if len(finished) == params.epochs:
+            return
 
     def prepared(images: np.ndarray) -> Tensor:
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.no_grad():
             return trunk(normalise(images, transforms.mean, transforms.std, device))
 
-    with TemporaryDirectory(prefix="features-") as scratch:
-        val_features = _features(prepared, val, transforms.crop, f"{scratch}/val")
-        for epoch in range(1, params.epochs + 1):
-            set_mode(model, learning_rates, training=True)
-            loss_sum = correct = 0.0
-            for rows in batches(len(train), params.batch_size, params.seed, epoch):
-                images = views(train, rows, params.seed, epoch, transforms.crop, transforms.flip)
-                labels = torch.from_numpy(train.labels[rows]).to(device)
-                outputs = head(prepared(images))
-                loss = cross_entropy(outputs, labels)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                loss_sum += loss.item() * len(rows)
-                correct += int((outputs.argmax(1) == labels).sum())
-            set_mode(model, learning_rates, training=False)
-            val_loss, val_accuracy = _evaluate(head, val_features, val.labels, device)
-            yield Epoch(epoch, loss_sum / len(train), correct / len(train), val_loss, val_accuracy)
+    val_features = _features(prepared, val, transforms.crop)
+    for number in range(len(finished) + 1, params.epochs + 1):
+        set_mode(model, learning_rates, training=True)
+        loss_sum = correct = 0.0
+        for rows in batches(len(train), params.batch_size, params.seed, number):
+            images = views(train, rows, params.seed, number, transforms.crop, transforms.flip)
+            labels = torch.from_numpy(train.labels[rows]).to(device)
+            outputs = head(prepared(images))
+            loss = cross_entropy(outputs, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss_sum += loss.item() * len(rows)
+            correct += int((outputs.argmax(1) == labels).sum())
+        set_mode(model, learning_rates, training=False)
+        val_loss, val_accuracy = _evaluate(head, val_features, val.labels, device)
+        epoch = Epoch(number, loss_sum / len(train), correct / len(train), val_loss, val_accuracy)
+        finished.append(asdict(epoch))
+        trained = {name: value for name, value in model.state_dict().items() if name.startswith(prefixes)}
+        save({"trained": trained, "optimizer": optimizer.state_dict(), "epochs": finished})
+        yield epoch
 
 
-def _features(prepared: Any, images: Split, crop: int, path: str) -> np.ndarray:
-    """What the trunk makes of every central crop: float32 [n, ...], in a file, so that memory stays bounded."""
+def _features(prepared: Callable[[np.ndarray], Tensor], images: Split, crop: int) -> np.ndarray:
+    """What the trunk makes of every central crop: float32 [n, ...], in a file, so that memory stays bounded.
+
+    The file has no name, so nothing is left of it even if the process is killed.
+    """
     features = None
     for rows in chunks(len(images), EVALUATION_BATCH):
         block = prepared(images.central(rows, crop)).cpu().numpy()
         if features is None:
-            features = np.memmap(path, block.dtype, "w+", shape=(len(images), *block.shape[1:]))
+            features = np.memmap(TemporaryFile(), block.dtype, "w+", shape=(len(images), *block.shape[1:]))  # noqa: SIM115
         features[rows] = block
     assert features is not None
     return features

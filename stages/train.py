@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.checkpoint import Checkpoint, fingerprint
 from pipeline.files import atomic
 from pipeline.images import Split
 from pipeline.model import count_parameters, new_network, read_backbone, save_model, unfreeze
@@ -14,25 +15,38 @@ from pipeline.params import load_params
 from pipeline.runtime import run_stage, torch_device
 from pipeline.train import fit
 
-PREPARED = Path("data/prepared")
+PREPARED, BACKBONE = Path("data/prepared"), Path("data/raw/backbone.pth")
+INPUTS = [BACKBONE, *(PREPARED / name for name in ("classes.csv", "train.bin", "train.csv", "val.bin", "val.csv"))]
+CODE = [Path(f"pipeline/{module}.py") for module in ("images", "model", "train")]
 
 
 def main() -> None:
     name = sys.argv[1]
     params = load_params()
-    approach = params.approaches[name]
+    approach, rates = params.approaches[name], params.approaches[name].learning_rates
     device = torch_device(params.runtime.device, params.threads)
     train, val = Split(PREPARED, "train"), Split(PREPARED, "val")
     classes = pd.read_csv(PREPARED / "classes.csv")["name"].tolist()
 
-    state = read_backbone(Path("data/raw/backbone.pth")) if approach.initial == "backbone" else None
+    state = read_backbone(BACKBONE) if approach.initial == "backbone" else None
     model = new_network(params.network, state, len(classes), params.train.seed)
-    groups = unfreeze(model, approach.learning_rates, f"approaches.{name}.learning_rates")
-    parameters = count_parameters(model)
+    unfreeze(model, rates, f"approaches.{name}.learning_rates")
+    header = {
+        "approach": name,
+        "network": params.network,
+        "classes": classes,
+        "transforms": params.transforms.model_dump(),
+        "parameters": (parameters := count_parameters(model)),
+    }
     print(f"{name} on {device}: {parameters['trainable']:,} of {parameters['total']:,} parameters are trained")
 
+    recipe = [header, approach.model_dump(), params.train.model_dump(), params.threads, str(device)]
+    checkpoint = Checkpoint(Path(f".resume/{name}"), fingerprint(INPUTS + CODE, recipe))
+    saved, message = checkpoint.load()
+    print(message, end="", flush=True)
+
     history, start = [], time.perf_counter()
-    for epoch in fit(model, groups, approach.learning_rates, train, val, params.train, params.transforms, device):
+    for epoch in fit(model, rates, train, val, params.train, params.transforms, device, saved, checkpoint.save):
         history.append(asdict(epoch))
         print(
             f"epoch {epoch.epoch:2}/{params.train.epochs}: "
@@ -40,17 +54,10 @@ def main() -> None:
             f"val loss {epoch.val_loss:.4f}, accuracy {epoch.val_accuracy:6.1%}; {time.perf_counter() - start:.0f} s",
             flush=True,
         )
-
-    header = {
-        "approach": name,
-        "network": params.network,
-        "classes": classes,
-        "transforms": params.transforms.model_dump(),
-        "parameters": parameters,
-    }
     with atomic(f"history/{name}.csv", f"models/{name}.safetensors") as (history_file, model_file):
         pd.DataFrame(history).to_csv(history_file, index=False, lineterminator="\n", float_format="%.6f")
         save_model(model_file, model, header)
+    checkpoint.discard()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tools.sandbox import PROJECT
 
 
 def stages(directory: Path) -> dict[str, Any]:
-    return {stage.addressing: stage for stage in Repo(str(directory)).index.stages}
+    return {stage.name: stage for stage in Repo(str(directory)).index.stages}
 
 
 def dependencies(stage: Stage) -> set[str]:
@@ -146,10 +146,9 @@ def test_params_and_files_used_are_those_declared(project: Path, name: str, monk
     used = {key for key in seen if key != "source" and not key.startswith("runtime.")}
     assert used == declared
 
-    data = {dep for dep in dependencies(stage) if not dep.endswith(".py")}
-    outs = {out.def_path for out in stage.outs}
-    for path in opened - outs:
-        assert any(path == dep or path.startswith(f"{dep}/") for dep in data), f"{path} is read but not declared"
+    known = dependencies(stage) | {out.def_path for out in stage.outs} | {".resume"}
+    for path in opened:
+        assert any(path == dep or path.startswith(f"{dep}/") for dep in known), f"{path} is read but not declared"
 
 
 def test_every_param_is_used_by_some_stage(project: Path) -> None:

@@ -74,8 +74,7 @@ def test_the_cut_is_where_the_frozen_part_ends() -> None:
 
 def test_only_the_named_modules_train() -> None:
     model = new_network("resnet18", None, 5, 0)
-    groups = unfreeze(model, {"layer4": 1e-4, "fc": 1e-3}, "key")
-    assert [group["lr"] for group in groups] == [1e-4, 1e-3]
+    unfreeze(model, {"layer4": 1e-4, "fc": 1e-3}, "key")
     for name, module in model.named_modules():
         if name:
             assert module.training == name.startswith(("layer4", "fc")), name

@@ -93,8 +93,10 @@ def test_plots_show_all_approaches_in_one_figure(copy: Path, run: Run) -> None:
     plots = json.loads(result.stdout[result.stdout.index("{") :])["data"]
     for name in ("loss", "accuracy"):
         (figure,) = plots[name]
-        assert figure["anchor_definitions"]["<DVC_METRIC_TITLE>"].lower().startswith(name)
-        rows = json.loads(figure["anchor_definitions"]["<DVC_METRIC_DATA>"])
+        content = json.loads(figure["content"]) if isinstance(figure["content"], str) else figure["content"]
+        assert content["title"]["text"].lower().startswith(name)
+        assert content["spec"]["encoding"]["y"]["field"] == name
+        rows = content["data"]["values"]
         assert {row["approach"] for row in rows} == {"feature_extraction", "fine_tuning"}
         assert {row["split"] for row in rows} == {"train", "val"}
     for approach in ("feature_extraction", "fine_tuning"):

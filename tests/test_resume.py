@@ -1,0 +1,149 @@
+"""Training that is killed, at any moment and in any way, ends in the same bytes as one that is not."""
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+from tools.sandbox import environment
+
+EPOCHS = 30
+APPROACHES = ("feature_extraction", "fine_tuning")
+
+
+def outs(directory: Path, approach: str) -> list[Path]:
+    return [directory / "history" / f"{approach}.csv", directory / "models" / f"{approach}.safetensors"]
+
+
+def results(directory: Path, approach: str) -> list[bytes]:
+    return [out.read_bytes() for out in outs(directory, approach)]
+
+
+def state(directory: Path, approach: str) -> Path:
+    return directory / ".resume" / approach
+
+
+def start(directory: Path, approach: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "stages.train", approach]
+    return subprocess.Popen(
+        command, cwd=directory, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project in which fine-tuning takes many epochs, after a run without any disturbance."""
+    directory = tmp_path_factory.mktemp("resume") / "project"
+    shutil.copytree(project, directory, ignore=shutil.ignore_patterns(".dvc", ".git"))
+    text = (directory / "params.yaml").read_text()
+    assert "epochs: 2\n" in text
+    (directory / "params.yaml").write_text(text.replace("epochs: 2\n", f"epochs: {EPOCHS}\n"))
+    for approach in APPROACHES:
+        process = start(directory, approach)
+        output = process.communicate()[0]
+        assert process.returncode == 0, output
+        assert not state(directory, approach).exists()
+    return directory
+
+
+@pytest.fixture
+def fresh(undisturbed: Path, tmp_path: Path) -> Path:
+    """The same, before any training."""
+    shutil.copytree(undisturbed, tmp_path / "fresh", ignore=shutil.ignore_patterns("models", "history"))
+    return tmp_path / "fresh"
+
+
+def interrupt(directory: Path, approach: str, epochs: int, how: signal.Signals = signal.SIGKILL) -> None:
+    """Start training and stop it after its ``epochs``-th epoch."""
+    process = start(directory, approach)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(f"epoch {epochs:2}/"):
+            process.send_signal(how)
+            break
+    process.communicate()
+    assert process.returncode != 0
+    assert state(directory, approach).exists()
+    assert not any(out.exists() for out in outs(directory, approach))
+
+
+@pytest.mark.parametrize(
+    ("approach", "how"),
+    [
+        ("feature_extraction", signal.SIGKILL),
+        ("feature_extraction", signal.SIGTERM),
+        ("feature_extraction", signal.SIGINT),
+        ("fine_tuning", signal.SIGKILL),
+    ],
+)
+def test_resumed_training_ends_in_the_same_bytes(
+    undisturbed: Path, fresh: Path, run: Run, approach: str, how: signal.Signals
+) -> None:
+    interrupt(fresh, approach, 5, how)
+    result = run(fresh, "stages.train", approach)
+    assert f"resumed from .resume/{approach}" in result.stdout
+    assert results(fresh, approach) == results(undisturbed, approach)
+    assert not state(fresh, approach).exists()
+
+
+def test_killed_at_random_moments_again_and_again(undisturbed: Path, fresh: Path) -> None:
+    """Not only between epochs: while reading, in the middle of a step, while the state or the outs are written."""
+    approach, chance, kills = "feature_extraction", random.Random(0), 0
+    while True:
+        process = start(fresh, approach)
+        assert process.stdout is not None
+        process.stdout.readline()  # torch is loaded, training is about to begin
+        try:
+            # Kills lie ever further apart, so that the training comes to an end on any machine.
+            process.communicate(timeout=chance.uniform(0, 0.4 + 0.3 * kills))
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+    assert process.returncode == 0
+    assert kills >= 3
+    assert results(fresh, approach) == results(undisturbed, approach)
+
+
+@pytest.mark.parametrize("place", [0, 100, 5000])
+def test_a_damaged_state_is_refused(undisturbed: Path, fresh: Path, run: Run, place: int) -> None:
+    """One flipped bit in the fingerprint, the checksum or the content."""
+    approach = "feature_extraction"
+    interrupt(fresh, approach, 3)
+    content = bytearray(state(fresh, approach).read_bytes())
+    content[place] ^= 1
+    state(fresh, approach).write_bytes(content)
+    result = run(fresh, "stages.train", approach)
+    assert "not resumed; starting over" in result.stdout
+    assert results(fresh, approach) == results(undisturbed, approach)
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        ("params.yaml", b"fc: 0.001", b"fc: 0.002"),
+        ("params.yaml", b"flip: 0.5", b"flip: 0.25"),
+        ("pipeline/train.py", b"import numpy as np", b"import numpy as np  # changed"),
+        ("data/prepared/train.bin", None, None),
+    ],
+)
+def test_a_state_of_another_training_is_refused(
+    fresh: Path, run: Run, path: str, old: bytes | None, new: bytes | None
+) -> None:
+    interrupt(fresh, "feature_extraction", 3)
+    content = (fresh / path).read_bytes()
+    if old is None or new is None:
+        changed = bytes([content[0] ^ 1]) + content[1:]
+    else:
+        assert old in content
+        changed = content.replace(old, new)
+    (fresh / path).write_bytes(changed)
+    result = run(fresh, "stages.train", "feature_extraction")
+    assert "belongs to other params, data, weights or code, not resumed; starting over" in result.stdout
+    assert result.returncode == 0
