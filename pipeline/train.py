@@ -1,5 +1,6 @@
 """Training: which view of which picture comes when, and the loop over them."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from tempfile import TemporaryFile
@@ -13,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from pipeline.images import Split, chunks, normalise
 from pipeline.model import for_inference, set_mode, split
 from pipeline.params import Train, Transforms
+from pipeline.runtime import UserError
 
 # Nothing is drawn from a running generator. Every random choice has an address, (purpose, seed, epoch, image id),
 # so it is the same whatever ran before: another batch size, a resumed run, more workers.
@@ -85,6 +87,9 @@ def fit(
         learning_rates: of the trained modules, by name.
         state: what ``save`` was last given, to go on from there; the epochs in it are yielded again first.
         save: called after every epoch with all that is needed to go on.
+
+    Raises:
+        UserError: the loss has become infinite or no number.
     """
     model.to(device)
     trunk, head = split(model, learning_rates)
@@ -121,6 +126,8 @@ def fit(
             optimizer.step()
             loss_sum += loss.item() * len(rows)
             correct += int((outputs.argmax(1) == labels).sum())
+        if not math.isfinite(loss_sum):
+            raise UserError(f"the training loss of epoch {number} is not finite; lower this approach's learning rates")
         set_mode(model, learning_rates, training=False)
         val_loss, val_accuracy = _evaluate(head, val_features, val.labels, device)
         epoch = Epoch(number, loss_sum / len(train), correct / len(train), val_loss, val_accuracy)

@@ -1,5 +1,6 @@
 """Training: every random choice has an address, and what is frozen does not move."""
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 
 from pipeline.images import Split
-from pipeline.model import load_model, new_network, read_backbone
-from pipeline.train import batches, view, views
+from pipeline.model import load_model, new_network, read_backbone, unfreeze
+from pipeline.params import load_params
+from pipeline.runtime import UserError
+from pipeline.train import batches, fit, view, views
 from tests.conftest import Run
 
 
@@ -57,6 +60,17 @@ def test_frozen_means_frozen(project: Path, approach: str, trained: str | tuple[
             assert not torch.equal(value, start[name]), f"{name} has not been trained"
         else:
             assert torch.equal(value, backbone[name]), f"{name} has moved"
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(project: Path) -> None:
+    params = load_params(project / "params.yaml")
+    model, rates = new_network("resnet18", None, 4, seed=0), {"fc": 1e-3}
+    unfreeze(model, rates, "key")
+    with torch.no_grad():
+        model.get_parameter("fc.weight").fill_(math.inf)
+    train, val = (Split(project / "data" / "prepared", name) for name in ("train", "val"))
+    with pytest.raises(UserError, match=r"loss of epoch 1 is not finite; lower this approach's learning rates"):
+        list(fit(model, rates, train, val, params.train, params.transforms, torch.device("cpu")))
 
 
 def test_history_has_a_row_an_epoch_and_the_header_all_that_is_needed(project: Path) -> None:
