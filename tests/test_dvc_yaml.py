@@ -83,7 +83,9 @@ class Recorder:
         return [(key, self[key]) for key in self._value]
 
     def model_dump(self) -> dict[str, Any]:
-        return {key: getattr(self, key) for key in type(self._value).model_fields}
+        self._seen |= leaves(self._value.model_dump(), self._path)
+        values: dict[str, Any] = self._value.model_dump()
+        return values
 
 
 def leaves(value: Any, path: str) -> set[str]:
