@@ -8,9 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.images import Split, chunks, normalise
-
-BATCH = 64  # pictures per forward pass
+from pipeline.images import BATCH, Split, chunks, normalise
 
 
 def predict(model: nn.Module, images: Split, transforms: Mapping, device: torch.device) -> torch.Tensor:

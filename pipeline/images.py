@@ -148,6 +148,9 @@ class Split:
         return np.stack(squares)
 
 
+BATCH = 64  # pictures per forward pass without gradient
+
+
 def chunks(count: int, size: int) -> list[np.ndarray]:
     """The rows 0..count-1 in order, ``size`` at a time (the last may be fewer)."""
     return np.split(np.arange(count), range(size, count, size))

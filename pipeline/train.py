@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.images import Split, chunks, normalise
+from pipeline.images import BATCH, Split, chunks, normalise
 from pipeline.model import for_inference, set_mode, split
 from pipeline.params import Train, Transforms
 from pipeline.runtime import UserError
@@ -19,8 +19,6 @@ from pipeline.runtime import UserError
 # Nothing is drawn from a running generator. Every random choice has an address, (purpose, seed, epoch, image id),
 # so it is the same whatever ran before: another batch size, a resumed run, more workers.
 VIEW, ORDER = 0, 1
-
-EVALUATION_BATCH = 64  # pictures per forward pass without gradient
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def _features(prepared: Callable[[np.ndarray], Tensor], images: Split, crop: int
     The file has no name, so nothing is left of it even if the process is killed.
     """
     features = None
-    for rows in chunks(len(images), EVALUATION_BATCH):
+    for rows in chunks(len(images), BATCH):
         block = prepared(images.central(rows, crop)).cpu().numpy()
         if features is None:
             features = np.memmap(TemporaryFile(), block.dtype, "w+", shape=(len(images), *block.shape[1:]))  # noqa: SIM115
@@ -156,7 +154,7 @@ def _evaluate(head: nn.Module, features: np.ndarray, labels: np.ndarray, device:
     """Mean cross-entropy and accuracy of ``head`` on ``features``."""
     loss_sum, correct = 0.0, 0
     with torch.no_grad():
-        for rows in chunks(len(labels), EVALUATION_BATCH):
+        for rows in chunks(len(labels), BATCH):
             outputs = head(torch.from_numpy(features[rows]).to(device))
             truth = torch.from_numpy(labels[rows]).to(device)
             loss_sum += cross_entropy(outputs, truth, reduction="sum").item()
