@@ -21,6 +21,7 @@ def summary(
         row = {
             "approach": name,
             "initial": approach.initial,
+            "input": approach.input,
             "parameters": parameters["total"],
             "trainable": parameters["trainable"],
             "trainable_fraction": parameters["trainable"] / parameters["total"],
@@ -61,7 +62,8 @@ def markdown(table: pd.DataFrame, pairs: list[dict[str, Any]]) -> str:
         return f"{row[column]:{form}}{beside}"
 
     rows = {
-        "starts from": lambda row: "pretrained backbone" if row["initial"] == "backbone" else "random weights",
+        "weights at the start": lambda row: "pretrained backbone" if row["initial"] == "backbone" else "random",
+        "trained on": lambda row: "pixels" if row["input"] == "pixels" else f"the output of {row['input']}",
         "trainable / total parameters": lambda row: (
             f"{row['trainable']:,} ({row['trainable_fraction']:.1%}) / {row['parameters']:,}"
         ),

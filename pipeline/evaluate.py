@@ -1,31 +1,24 @@
 """Evaluation: every picture of a split once, and what follows from the predictions."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.images import BATCH, Split, chunks, normalise
+from pipeline.images import Split
+from pipeline.inputs import BATCH, Inputs, chunks
 
 
-def predict(model: nn.Module, images: Split, transforms: Mapping, device: torch.device) -> torch.Tensor:
-    """Logits of every picture's central crop, in the order of the index: float32 [n, classes] on the CPU.
+def predict(network: nn.Module, inputs: Inputs, count: int) -> torch.Tensor:
+    """Logits of every picture of a split, in the order of the index: float32 [n, classes] on the CPU.
 
     Args:
-        model: in eval mode, on ``device``.
-        transforms: ``crop`` (pixels), ``mean`` and ``std``, as in params.yaml.
+        network: what follows ``inputs``, in eval mode, on their device.
+        count: pictures of the split.
     """
-    outputs = []
     with torch.inference_mode():
-        for rows in chunks(len(images), BATCH):
-            batch = normalise(images.central(rows, transforms["crop"]), transforms["mean"], transforms["std"], device)
-            outputs.append(model(batch).float().cpu())
-    logits = torch.cat(outputs)
-    assert len(logits) == len(images), f"{len(logits)} predictions for {len(images)} pictures"
-    return logits
+        return torch.cat([network(inputs(rows, 0)).float().cpu() for rows in chunks(count, BATCH)])
 
 
 def predictions(logits: torch.Tensor, images: Split) -> pd.DataFrame:

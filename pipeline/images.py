@@ -1,24 +1,23 @@
-"""Pictures: decoded and resized once, packed into one file per split, read back by memory map.
+"""Pictures: decoded and resized once, packed into one file per split, read back one by one.
 
-A split is two files: ``NAME.bin``, the pixels of all its pictures one behind another (uint8, RGB, rows from the
-top), and ``NAME.csv``, a row a picture: id, label, offset (of its first byte), height, width.
+A split is two files: ``NAME.npy``, the pixels of all its pictures one behind another (uint8 [bytes]: RGB, rows from
+the top), and ``NAME.csv``, a row a picture: id, label, offset (of its first byte), height, width.
 """
 
 import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from pipeline.arrays import ArrayReader, ArrayWriter
 from pipeline.runtime import UserError
-
-if TYPE_CHECKING:
-    import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -73,7 +72,7 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item], work
 def pack(
     pictures: Iterable[tuple[int, str, bytes]],
     crop_of: Callable[[int], int | None],
-    file_of: Callable[[int], BinaryIO],
+    file_of: Callable[[int], ArrayWriter],
     short_side: int,
     workers: int,
 ) -> pd.DataFrame:
@@ -102,42 +101,45 @@ def pack(
     places = []
     for number, image in parallel_map(shrink, pictures, workers):
         file = file_of(number)
-        places.append((number, file.tell(), image.height, image.width))
-        file.write(image.tobytes())
+        places.append((number, file.length, image.height, image.width))
+        file.append(np.asarray(image).reshape(-1))
     return pd.DataFrame(places, columns=["id", "offset", "height", "width"])
 
 
 class Split:
-    """One packed split, memory-mapped.
+    """One packed split.
 
     Attributes:
+        name: of the split.
         ids, labels: int64 arrays [n], in the order of the index.
-        index: the whole index, a row a picture.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
-        """Open ``directory/name.bin`` and ``directory/name.csv``.
+        """Read ``directory/name.csv``; ``directory/name.npy`` is opened when the first picture is asked for."""
+        self.name, self._file = name, directory / f"{name}.npy"
+        index = pd.read_csv(directory / f"{name}.csv")
+        self.ids = index["id"].to_numpy(copy=True)  # copies, for torch takes writable arrays only
+        self.labels = index["label"].to_numpy(copy=True)
+        self._places = index[["offset", "height", "width"]].to_numpy()
 
-        Raises:
-            UserError: the two do not belong together.
-        """
-        self.index = pd.read_csv(directory / f"{name}.csv")
-        self.ids = self.index["id"].to_numpy(copy=True)  # copies, for torch takes writable arrays only
-        self.labels = self.index["label"].to_numpy(copy=True)
-        self._places = self.index[["offset", "height", "width"]].to_numpy()
-        self._pixels = np.memmap(directory / f"{name}.bin", dtype=np.uint8, mode="r")
-        if len(self._pixels) != (self.index["height"] * self.index["width"] * 3).sum():
-            raise UserError(
-                f"{directory / name}.bin: {len(self._pixels):,} bytes do not fit its index; run dvc repro prepare"
-            )
+    @cached_property
+    def _pixels(self) -> ArrayReader:
+        pixels = ArrayReader(self._file)
+        if pixels.shape != ((self._places[:, 1] * self._places[:, 2] * 3).sum(),):
+            raise UserError(f"{self._file}: {pixels.shape[0]:,} bytes do not fit its index; run dvc repro prepare")
+        return pixels
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.ids)
 
     def image(self, row: int) -> np.ndarray:
-        """Picture ``row``: uint8 [height, width, 3], a read-only view of the file."""
+        """Picture ``row``: uint8 [height, width, 3].
+
+        Raises:
+            UserError: the file of pixels is damaged or does not belong to the index.
+        """
         offset, height, width = self._places[row]
-        return self._pixels[offset : offset + height * width * 3].reshape(height, width, 3)
+        return self._pixels.read(offset, height * width * 3).reshape(height, width, 3)
 
     def central(self, rows: Iterable[int], crop: int) -> np.ndarray:
         """The central squares of the pictures ``rows``: uint8 [len(rows), crop, crop, 3]."""
@@ -146,25 +148,3 @@ class Split:
             top, left = centre(image.shape[0], image.shape[1], crop)
             squares.append(image[top : top + crop, left : left + crop])
         return np.stack(squares)
-
-
-BATCH = 64  # pictures per forward pass without gradient
-
-
-def chunks(count: int, size: int) -> list[np.ndarray]:
-    """The rows 0..count-1 in order, ``size`` at a time (the last may be fewer)."""
-    return np.split(np.arange(count), range(size, count, size))
-
-
-def normalise(images: np.ndarray, mean: list[float], std: list[float], device: "torch.device") -> "torch.Tensor":
-    """uint8 pictures [n, height, width, 3] as the network's input on ``device``.
-
-    Returns:
-        float32 [n, 3, height, width] in channels-last memory, (pixel / 255 - mean) / std, computed in the order of
-        torchvision's ``ToTensor`` and ``Normalize``.
-    """
-    import torch
-
-    tensor = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).to(torch.float32).div_(255)
-    shape = (3, 1, 1)
-    return tensor.sub_(tensor.new_tensor(mean).view(shape)).div_(tensor.new_tensor(std).view(shape))

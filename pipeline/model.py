@@ -158,33 +158,58 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     return {"total": sum(size for size, _ in sizes), "trainable": sum(size for size, trained in sizes if trained)}
 
 
-def split(model: nn.Module, trained: Mapping[str, float]) -> tuple[nn.Module, nn.Module]:
-    """Cut the network where its frozen part ends: ``head(trunk(x)) == model(x)``, bit for bit.
+def section(model: nn.Module, after: str | None = None, to: str | None = None) -> fx.GraphModule:
+    """A part of the network: from behind the module ``after`` (None: from the pixels) to the output of the module
+    ``to`` (None: the logits). Parts in a row compute the same as the whole, bit for bit.
 
-    The cut is the last place before the first trained module that a single tensor crosses. Both parts share their
-    modules with ``model``, so training the head trains the model. Without a frozen beginning the trunk is the identity.
+    The part shares its modules with ``model``, so training the one trains the other.
+
+    Raises:
+        UserError: no such module, or more than its output goes on from there.
     """
-    graph = _Tracer().trace(model)
-    prefixes = tuple(f"{name}." for name in trained)
-    nodes = list(graph.nodes)
-    first_trained = next(i for i, node in enumerate(nodes) if f"{node.target}.".startswith(prefixes))
+    nodes = list(_Tracer().trace(model).nodes)
+    first = 0 if after is None else _output_of(after, nodes)
+    last = len(nodes) - 1 if to is None else _output_of(to, nodes)
+    part = fx.Graph()
+    copies = {nodes[first]: part.placeholder("inputs")}
+    for node in nodes[first + 1 : last + 1]:
+        copies[node] = part.node_copy(node, copies.__getitem__)
+    if to is not None:
+        part.output(copies[nodes[last]])
+    return fx.GraphModule(model, part)
+
+
+def _output_of(module: str, nodes: list[fx.Node]) -> int:
+    """Which of ``nodes`` is the output of ``module``."""
+    places = [i for i, node in enumerate(nodes) if module in node.meta.get("nn_module_stack", {})]
+    if not places:
+        names = dict.fromkeys(next(iter(node.meta.get("nn_module_stack", {})), "") for node in nodes)
+        raise UserError(
+            f"params.yaml: features.{module}: no such module; the network has {', '.join(filter(None, names))}"
+        )
+    last = places[-1]
     position = {node: i for i, node in enumerate(nodes)}
-    cut = 0
-    for i in range(first_trained):
-        crossing = [node for node in nodes[: i + 1] if any(position[user] > i for user in node.users)]
-        if crossing == [nodes[i]]:
-            cut = i
-    if cut == 0:
-        return nn.Identity(), fx.GraphModule(model, graph)
-    trunk, head = fx.Graph(), fx.Graph()
-    copies: dict[fx.Node, fx.Node] = {}
-    for node in nodes[: cut + 1]:
-        copies[node] = trunk.node_copy(node, copies.__getitem__)
-    trunk.output(copies[nodes[cut]])
-    copies = {nodes[cut]: head.placeholder("features")}
-    for node in nodes[cut + 1 :]:
-        copies[node] = head.node_copy(node, copies.__getitem__)
-    return fx.GraphModule(model, trunk), fx.GraphModule(model, head)
+    if [node for node in nodes[: last + 1] if any(position[user] > last for user in node.users)] != [nodes[last]]:
+        raise UserError(f"params.yaml: features.{module}: more than its output goes on from there; name a whole block")
+    return last
+
+
+def check_frozen(part: fx.GraphModule, trained: Mapping[str, float], key: str) -> None:
+    """Make sure that the part of the network before an approach's input holds nothing that the approach trains.
+
+    Args:
+        key: the params key of the approach, for messages.
+
+    Raises:
+        UserError: it does.
+    """
+    used = {name for node in part.graph.nodes for name in node.meta.get("nn_module_stack", {})}
+    for name in trained:
+        if name in used:
+            raise UserError(
+                f"params.yaml: {key}.input: {name} is trained, but lies before it; take features from before {name}, "
+                "or pixels"
+            )
 
 
 class _Tracer(fx.Tracer):
@@ -199,8 +224,6 @@ def for_inference(frozen: nn.Module) -> nn.Module:
 
     BatchNorm is folded into the convolutions and the weights lie channels-last.
     """
-    if isinstance(frozen, nn.Identity):
-        return frozen
     return fuse(frozen.eval()).requires_grad_(False).to(memory_format=torch.channels_last)
 
 

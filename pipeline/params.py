@@ -17,6 +17,7 @@ Rate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+Module = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")]
 
 
 class Section(BaseModel):
@@ -106,6 +107,7 @@ class Train(Section):
 
 class Approach(Section):
     initial: Literal["backbone", "random"]
+    input: Module
     learning_rates: Annotated[dict[str, Rate], Field(min_length=1)]
 
 
@@ -131,11 +133,25 @@ class Params(Section):
     dataset: Dataset
     transforms: Transforms
     threads: Threads
+    features: dict[Module, Module]
     train: Train
     approaches: Annotated[dict[Name, Approach], Field(min_length=1)]
     published: dict[Name, Published]
     plots: Plots
     runtime: Runtime
+
+    @model_validator(mode="after")
+    def inputs_exist(self) -> "Params":
+        known = ["pixels", *self.features]
+        for module, source in self.features.items():  # DVC refuses circles
+            if source not in known:
+                raise ValueError(f"features.{module} = {source!r}: one of {', '.join(known)}")
+        for name, approach in self.approaches.items():
+            if approach.input not in known:
+                raise ValueError(f"approaches.{name}.input = {approach.input!r}: one of {', '.join(known)}")
+            if approach.initial == "random" and approach.input != "pixels":
+                raise ValueError(f"approaches.{name}.input = {approach.input!r}: with initial = random only pixels")
+        return self
 
     @property
     def network(self) -> str:
@@ -176,5 +192,8 @@ def _explain(fault: ErrorDetails) -> tuple[str, str]:
     if fault["type"] == "missing":
         return key, "missing"
     if fault["type"] == "value_error":
+        if not location:  # a fault between two sections; its text begins with the key
+            key, _, reason = str(fault["msg"]).removeprefix("Value error, ").partition(": ")
+            return key, reason
         return key, str(fault["msg"]).removeprefix("Value error, ")
     return f"{key} = {fault['input']!r}", fault["msg"]

@@ -6,11 +6,12 @@ from pathlib import Path
 from pipeline.evaluate import per_class, predict, predictions, scores
 from pipeline.files import atomic, write_json
 from pipeline.images import Split
-from pipeline.model import for_inference, load_model, weights_digest
-from pipeline.params import load_params
+from pipeline.inputs import open_inputs
+from pipeline.model import for_inference, load_model, section, weights_digest
+from pipeline.params import Transforms, load_params
 from pipeline.runtime import run_stage, torch_device
 
-PREPARED = Path("data/prepared")
+DATA = Path("data")
 
 
 def main() -> None:
@@ -18,12 +19,14 @@ def main() -> None:
     params = load_params()
     device = torch_device(params.runtime.device, params.threads)
     model, header = load_model(Path(f"models/{name}.safetensors"))
-    network = for_inference(model).to(device)
+    start, transforms = header["input"], Transforms.model_validate(header["transforms"])
+    network = for_inference(section(model, after=None if start == "pixels" else start)).to(device)
 
     metrics: dict[str, object] = {}
     for split in ("test", "val"):
-        images = Split(PREPARED, split)
-        logits = predict(network, images, header["transforms"], device)
+        images = Split(DATA / "pixels", split)
+        inputs = open_inputs(DATA, start, images, transforms, device)
+        logits = predict(network, inputs, len(images))
         metrics[split] = scores(logits, images.labels)
         if split == "test":
             table = predictions(logits, images)

@@ -9,12 +9,13 @@ import torch
 from pipeline import plots
 from pipeline.evaluate import top_classes
 from pipeline.files import atomic, write_json
-from pipeline.images import Split, normalise
+from pipeline.images import Split
+from pipeline.inputs import normalise
 from pipeline.model import category_names, pretrained_network, read_backbone
 from pipeline.params import load_params
 from pipeline.runtime import run_stage, torch_device
 
-PREPARED, REPORT = Path("data/prepared"), Path("report")
+PIXELS, REPORT = Path("data/pixels"), Path("report")
 SAMPLES = 18  # pictures in the grid
 
 
@@ -22,11 +23,9 @@ def main() -> None:
     params = load_params()
     device = torch_device(params.runtime.device, params.threads)
     transforms = params.transforms
-    classes = pd.read_csv(PREPARED / "classes.csv")["name"]
-    train = Split(PREPARED, "train")
-    counts = {
-        split: pd.read_csv(PREPARED / f"{split}.csv")["label"].value_counts() for split in ("train", "val", "test")
-    }
+    classes = pd.read_csv(PIXELS / "classes.csv")["name"]
+    train = Split(PIXELS, "train")
+    counts = {split: pd.read_csv(PIXELS / f"{split}.csv")["label"].value_counts() for split in ("train", "val", "test")}
     dataset = {
         split: {
             "pictures": int(count.sum()),

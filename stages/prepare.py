@@ -6,13 +6,14 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
+from pipeline.arrays import ArrayWriter
 from pipeline.files import atomic
 from pipeline.flowers102 import SPLITS, check_splits, class_names, read_archive, read_splits
 from pipeline.images import pack
 from pipeline.params import load_params
 from pipeline.runtime import cpu_workers, run_stage
 
-RAW, PREPARED = Path("data/raw"), Path("data/prepared")
+RAW, PIXELS = Path("data/raw"), Path("data/pixels")
 
 
 def main() -> None:
@@ -23,11 +24,11 @@ def main() -> None:
     names = class_names(dataset.class_names, dataset.classes)
     split_of = {int(number): split for split, table in tables.items() for number in table["id"]}
 
-    outs = [f"{split}.{kind}" for split in SPLITS for kind in ("bin", "csv")] + ["classes.csv"]
-    with atomic(*(PREPARED / out for out in outs)) as temporaries:
+    outs = [f"{split}.{kind}" for split in SPLITS for kind in ("npy", "csv")] + ["classes.csv"]
+    with atomic(*(PIXELS / out for out in outs)) as temporaries:
         paths = dict(zip(outs, temporaries, strict=True))
         with ExitStack() as stack:
-            files = {split: stack.enter_context(paths[f"{split}.bin"].open("wb")) for split in SPLITS}
+            files = {split: stack.enter_context(ArrayWriter(paths[f"{split}.npy"])) for split in SPLITS}
             places = pack(
                 tqdm(read_archive(RAW / "102flowers.tgz", set(split_of)), total=len(split_of), disable=None),
                 # Training crops at random, later; evaluation always sees the centre.

@@ -10,14 +10,14 @@ import pandas as pd
 from pipeline.checkpoint import Checkpoint, fingerprint
 from pipeline.files import atomic
 from pipeline.images import Split
-from pipeline.model import count_parameters, new_network, read_backbone, save_model, unfreeze
+from pipeline.inputs import open_inputs
+from pipeline.model import check_frozen, count_parameters, new_network, read_backbone, save_model, section, unfreeze
 from pipeline.params import load_params
 from pipeline.runtime import run_stage, torch_device
 from pipeline.train import fit
 
-PREPARED, BACKBONE = Path("data/prepared"), Path("data/raw/backbone.pth")
-INPUTS = [BACKBONE, *(PREPARED / name for name in ("classes.csv", "train.bin", "train.csv", "val.bin", "val.csv"))]
-CODE = [Path(f"pipeline/{module}.py") for module in ("images", "model", "train")]
+DATA, BACKBONE = Path("data"), Path("data/raw/backbone.pth")
+CODE = [Path(f"pipeline/{module}.py") for module in ("arrays", "images", "inputs", "model", "train")]
 
 
 def main() -> None:
@@ -25,28 +25,39 @@ def main() -> None:
     params = load_params()
     approach, rates = params.approaches[name], params.approaches[name].learning_rates
     device = torch_device(params.runtime.device, params.threads)
-    train, val = Split(PREPARED, "train"), Split(PREPARED, "val")
-    classes = pd.read_csv(PREPARED / "classes.csv")["name"].tolist()
+    splits = [Split(DATA / "pixels", name) for name in ("train", "val")]
+    train, val = (
+        (open_inputs(DATA, approach.input, images, params.transforms, device, params.train.seed), images.labels)
+        for images in splits
+    )
+    classes = pd.read_csv(DATA / "pixels/classes.csv")["name"].tolist()
 
     state = read_backbone(BACKBONE) if approach.initial == "backbone" else None
-    model = new_network(params.network, state, len(classes), params.train.seed)
+    model = new_network(params.network, state, len(classes), params.train.seed).to(device)
     unfreeze(model, rates, f"approaches.{name}.learning_rates")
+    head = section(model)
+    if approach.input != "pixels":
+        check_frozen(section(model, to=approach.input), rates, f"approaches.{name}")
+        head = section(model, after=approach.input)
     header = {
         "approach": name,
         "network": params.network,
         "classes": classes,
+        "input": approach.input,
         "transforms": params.transforms.model_dump(),
         "parameters": (parameters := count_parameters(model)),
     }
     print(f"{name} on {device}: {parameters['trainable']:,} of {parameters['total']:,} parameters are trained")
 
     recipe = [header, approach.model_dump(), params.train.model_dump(), params.threads, str(device)]
-    checkpoint = Checkpoint(Path(f".resume/{name}"), fingerprint(INPUTS + CODE, recipe))
+    files = [DATA / "pixels" / name for name in ("train.csv", "val.csv")]
+    files += [DATA / approach.input / name for name in ("train.npy", "val.npy")]
+    checkpoint = Checkpoint(Path(f".resume/{name}"), fingerprint([BACKBONE, *files, *CODE], recipe))
     saved, message = checkpoint.load()
     print(message, end="", flush=True)
 
     history, start = [], time.perf_counter()
-    for epoch in fit(model, rates, train, val, params.train, params.transforms, device, saved, checkpoint.save):
+    for epoch in fit(model, head, rates, train, val, params.train, device, saved, checkpoint.save):
         history.append(asdict(epoch))
         print(
             f"epoch {epoch.epoch:2}/{params.train.epochs}: "

@@ -113,7 +113,16 @@ def test_every_file_is_made_by_one_stage_or_is_code(project: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["download", "backbone", "prepare", "inspect", "train@fine_tuning", "evaluate@fine_tuning", "compare"],
+    [
+        "download",
+        "backbone",
+        "prepare",
+        "inspect",
+        "features@layer3",
+        "train@fine_tuning",
+        "evaluate@fine_tuning",
+        "compare",
+    ],
 )
 def test_params_and_files_used_are_those_declared(project: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the stage for real, watching which params it reads and which data files it opens."""
@@ -154,7 +163,7 @@ def test_params_and_files_used_are_those_declared(project: Path, name: str, monk
 
 
 def test_every_param_is_used_by_some_stage(project: Path) -> None:
-    used: set[str] = {"source"}
+    used: set[str] = {"source", "features"}  # these are in the stages' commands
     for directory in (PROJECT, project):
         for stage in stages(directory).values():
             used |= declared_params(stage)

@@ -84,7 +84,7 @@ def test_the_interval_holds_what_it_promises() -> None:
 def test_comparison_has_a_column_an_approach_and_published_figures_in_brackets() -> None:
     split = {"accuracy": 0.5, "top5_accuracy": 0.75, "balanced_accuracy": 0.5, "loss": 1.25, "n": 8}
     metrics = {"test": split, "val": split, "parameters": {"total": 200, "trainable": 50}}
-    approach = Approach(initial="backbone", learning_rates={"layer4": 1e-4, "fc": 1e-3})
+    approach = Approach(initial="backbone", input="pixels", learning_rates={"layer4": 1e-4, "fc": 1e-3})
     published = {"one": Published(val_accuracy=0.6, val_loss=1.5, test_accuracy=0.55)}
     table = summary({"one": approach, "other_one": approach}, {"one": metrics, "other_one": metrics}, published)
     text = markdown(table, [])

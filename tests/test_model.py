@@ -9,6 +9,7 @@ from torchvision.models import get_model
 
 from pipeline.model import (
     category_names,
+    check_frozen,
     count_parameters,
     for_inference,
     head_name,
@@ -17,8 +18,7 @@ from pipeline.model import (
     pretrained_network,
     read_backbone,
     save_model,
-    set_mode,
-    split,
+    section,
     unfreeze,
     weights_digest,
 )
@@ -26,7 +26,16 @@ from pipeline.params import load_params
 from pipeline.runtime import UserError
 from tools.sandbox import PROJECT
 
-NETWORKS = ["resnet18", "resnet34", "resnet50", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "vit_b_16"]
+# Networks of every family, and a module of each at which they are cut in two.
+BLOCKS = {
+    "resnet18": "layer3",
+    "resnet34": "layer4.1",
+    "resnet50": "avgpool",
+    "mobilenet_v3_small": "features.9",
+    "efficientnet_b0": "features.7.0",
+    "convnext_tiny": "features.6",
+    "vit_b_16": "encoder.layers.encoder_layer_10",
+}
 
 
 @pytest.mark.parametrize(("approach", "trainable"), [("feature_extraction", 52_326), ("fine_tuning", 8_446_054)])
@@ -37,39 +46,53 @@ def test_parameter_counts_are_the_published_ones(approach: str, trainable: int) 
     assert count_parameters(model) == {"total": 11_228_838, "trainable": trainable}
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", BLOCKS)
 def test_any_torchvision_classifier_can_be_the_backbone(network: str) -> None:
-    """Load its 1,000-class weights, put a new last layer, cut it there, and lose no bit on the way."""
+    """Load its 1,000-class weights, put a new last layer, cut it in two, and lose no bit on the way."""
     state = get_model(network, weights=None).state_dict()
     model = new_network(network, state, classes=7, seed=0)
-    rates = {head_name(model): 1e-3}
-    unfreeze(model, rates, "key")
-    trunk, head = split(model, rates)
+    module = BLOCKS[network]
+    beginning, rest = section(model, to=module), section(model, after=module)
     images = torch.rand(2, 3, 224, 224)
     with torch.no_grad():
         outputs = model(images)
         assert outputs.shape == (2, 7)
-        assert torch.equal(head(trunk(images)), outputs)
-        torch.testing.assert_close(for_inference(trunk)(images), trunk(images), rtol=1e-3, atol=1e-4)
+        assert torch.equal(section(model)(images), outputs)
+        assert torch.equal(rest(beginning(images)), outputs)
+        torch.testing.assert_close(for_inference(beginning)(images), beginning(images), rtol=1e-3, atol=1e-4)
     for name, value in model.state_dict().items():
         assert name.startswith(f"{head_name(model)}.") or torch.equal(value, state[name]), name
 
 
-def test_the_cut_is_where_the_frozen_part_ends() -> None:
-    model = new_network("resnet18", None, 5, 0)
+def test_a_section_is_what_lies_between_two_modules() -> None:
+    model = new_network("resnet18", None, 5, 0).eval()
     images = torch.rand(1, 3, 64, 64)
-    for modules, shape in {
-        ("fc",): (1, 512),
-        ("layer4", "fc"): (1, 256, 4, 4),
-        ("layer4.1.conv2", "fc"): (1, 512, 2, 2),  # inside a residual block: cut before the block
-        ("conv1", "fc"): (1, 3, 64, 64),  # nothing frozen comes first
-    }.items():
-        rates = dict.fromkeys(modules, 1e-3)
-        unfreeze(model, rates, "key")
-        set_mode(model, rates, training=False)
-        trunk, head = split(model, rates)
-        assert trunk(images).shape == shape
-        assert torch.equal(head(trunk(images)), model(images))
+    with torch.no_grad():
+        at_layer3 = section(model, to="layer3")(images)
+        pooled = section(model, after="layer3", to="avgpool")(at_layer3)
+        assert at_layer3.shape == (1, 256, 4, 4)
+        assert pooled.shape == (1, 512, 1, 1)
+        assert torch.equal(section(model, after="avgpool")(pooled), model(images))
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("layer5", r"features\.layer5: no such module; the network has conv1, bn1"),
+        ("layer3.1.conv1", r"features\.layer3\.1\.conv1: more than its output goes on"),  # the shortcut passes it by
+    ],
+)
+def test_a_module_that_is_no_place_to_cut_is_refused(module: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        section(new_network("resnet18", None, 5, 0), to=module)
+
+
+def test_features_from_behind_a_trained_module_are_refused() -> None:
+    model = new_network("resnet18", None, 5, 0)
+    check_frozen(section(model, to="layer3"), {"layer4": 1e-4, "fc": 1e-3}, "approaches.x")
+    for trained in ("layer4", "layer4.1", "layer4.0.bn2"):
+        with pytest.raises(UserError, match=rf"approaches\.x\.input: {trained} is trained, but lies before it"):
+            check_frozen(section(model, to="avgpool"), {trained: 1e-4, "fc": 1e-3}, "approaches.x")
 
 
 def test_only_the_named_modules_train() -> None:

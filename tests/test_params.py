@@ -74,6 +74,15 @@ def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
             r"approaches\.fine_tuning\.learning_rates\.fc = 0: ",
         ),
         ({"approaches": {"fine_tuning": {"learning_rates": {"fc": ".nan"}}}}, r"learning_rates\.fc = '\.nan': "),
+        ({"features": {"layer3": "layer2"}}, r"features\.layer3 = 'layer2': one of pixels, "),
+        (
+            {"approaches": {"fine_tuning": {"input": "layer5"}}},
+            r"fine_tuning\.input = 'layer5': one of pixels, ",
+        ),
+        (
+            {"approaches": {"fine_tuning": {"initial": "random"}}},
+            r"input = 'layer3': with initial = random only pixels",
+        ),
         ({"download": {"backbone": {"checksum": "f37072fd"}}}, r"download\.backbone\.checksum = 'f37072fd': "),
     ],
 )

@@ -75,7 +75,11 @@ def test_a_plot_style_retrains_nothing_and_runtime_settings_run_nothing(copy: Pa
 def test_a_third_approach_is_an_edit_of_params_alone(copy: Path, run: Run) -> None:
     params = yaml.safe_load((copy / "params.yaml").read_text())
     modules = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc")
-    params["approaches"]["from_scratch"] = {"initial": "random", "learning_rates": dict.fromkeys(modules, 1e-3)}
+    params["approaches"]["from_scratch"] = {
+        "initial": "random",
+        "input": "pixels",
+        "learning_rates": dict.fromkeys(modules, 1e-3),
+    }
     (copy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     result = run(copy, "dvc", "repro")
     assert result.returncode == 0, result.stdout
@@ -127,5 +131,5 @@ def test_a_mistake_in_params_is_one_line_before_any_work(copy: Path, run: Run) -
 def test_a_forced_run_makes_the_same_bytes(copy: Path, run: Run) -> None:
     lock = (copy / "dvc.lock").read_bytes()
     result = run(copy, "dvc", "repro", "--force")
-    assert len(stages_run(result.stdout)) == 9, result.stdout
+    assert len(stages_run(result.stdout)) == 11, result.stdout
     assert (copy / "dvc.lock").read_bytes() == lock

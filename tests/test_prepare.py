@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
+from pipeline.arrays import ArrayWriter
 from pipeline.flowers102 import check_splits, class_names, read_archive, read_splits
-from pipeline.images import Split, decode, normalise, pack, resize
+from pipeline.images import Split, decode, pack, resize
+from pipeline.inputs import normalise
 from pipeline.runtime import UserError
 from tests.conftest import Run
 
@@ -114,7 +116,7 @@ def test_unreadable_jpeg(content: bytes) -> None:
 def test_stage_with_an_unreadable_jpeg_writes_nothing(project: Path, run: Run) -> None:
     archive = project / "data" / "raw" / "102flowers.tgz"
     original = archive.read_bytes()
-    prepared = {path.name: path.read_bytes() for path in (project / "data" / "prepared").iterdir()}
+    prepared = {path.name: path.read_bytes() for path in (project / "data" / "pixels").iterdir()}
     try:
         pictures = {number: content for number, _, content in read_archive(archive, set(range(1, 37)))}
         archive.unlink()
@@ -125,14 +127,14 @@ def test_stage_with_an_unreadable_jpeg_writes_nothing(project: Path, run: Run) -
     assert result.returncode == 1
     assert "error: data/raw/102flowers.tgz, jpg/image_00020.jpg: not a readable picture" in result.stdout
     assert "Traceback" not in result.stdout
-    assert {path.name: path.read_bytes() for path in (project / "data" / "prepared").iterdir()} == prepared
+    assert {path.name: path.read_bytes() for path in (project / "data" / "pixels").iterdir()} == prepared
 
 
 @pytest.mark.parametrize("size", [(500, 667), (667, 500), (500, 500), (501, 752), (40, 31)])
 def test_evaluation_pixels_are_torchvisions(size: tuple[int, int], tmp_path: Path) -> None:
     """Resize, CenterCrop, ToTensor and Normalize, bit for bit."""
     picture = jpeg(3, *size)
-    with (tmp_path / "x.bin").open("wb") as file:
+    with ArrayWriter(tmp_path / "x.npy") as file:
         index = pack([(1, "x", picture)], lambda _: 224, lambda _: file, 256, workers=1)
     index.assign(label=0).to_csv(tmp_path / "x.csv", index=False)
     ours = normalise(Split(tmp_path, "x").central([0], 224), MEAN, STD, torch.device("cpu"))
@@ -149,18 +151,18 @@ def test_any_number_of_workers_packs_the_same_bytes(tmp_path: Path) -> None:
     pictures = [(number, "x", jpeg(number, 50 + number, 80)) for number in range(30)]
     packed = []
     for workers in (1, 2, 7):
-        path = tmp_path / f"{workers}.bin"
-        with path.open("wb") as file:
+        path = tmp_path / f"{workers}.npy"
+        with ArrayWriter(path) as file:
             index = pack(pictures, lambda _: None, lambda _: file, 40, workers)
         packed.append((path.read_bytes(), index.to_csv()))
     assert packed[0] == packed[1] == packed[2]
 
 
 def test_index_and_pixels_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.bin").write_bytes(bytes(11))
+    np.save(tmp_path / "x.npy", np.zeros(11, np.uint8))
     pd.DataFrame({"id": [1], "label": [0], "offset": [0], "height": [2], "width": [2]}).to_csv(tmp_path / "x.csv")
     with pytest.raises(UserError, match="do not fit its index"):
-        Split(tmp_path, "x")
+        Split(tmp_path, "x").image(0)
 
 
 def test_class_names_are_the_english_ones() -> None:

@@ -130,7 +130,7 @@ def test_a_damaged_state_is_refused(undisturbed: Path, fresh: Path, run: Run, pl
         ("params.yaml", b"fc: 0.001", b"fc: 0.002"),
         ("params.yaml", b"flip: 0.5", b"flip: 0.25"),
         ("pipeline/train.py", b"import numpy as np", b"import numpy as np  # changed"),
-        ("data/prepared/train.bin", None, None),
+        ("data/avgpool/train.npy", None, None),
     ],
 )
 def test_a_state_of_another_training_is_refused(
@@ -139,7 +139,7 @@ def test_a_state_of_another_training_is_refused(
     interrupt(fresh, "feature_extraction", 3)
     content = (fresh / path).read_bytes()
     if old is None or new is None:
-        changed = bytes([content[0] ^ 1]) + content[1:]
+        changed = content[:-1] + bytes([content[-1] ^ 1])
     else:
         assert old in content
         changed = content.replace(old, new)

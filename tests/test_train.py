@@ -1,7 +1,6 @@
-"""Training: every random choice has an address, and what is frozen does not move."""
+"""Training: an order of its own each epoch, and what is frozen does not move."""
 
 import math
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,35 +9,12 @@ import pytest
 import torch
 
 from pipeline.images import Split
-from pipeline.model import load_model, new_network, read_backbone, unfreeze
+from pipeline.inputs import pixel_inputs
+from pipeline.model import load_model, new_network, read_backbone, section, unfreeze
 from pipeline.params import load_params
 from pipeline.runtime import UserError
-from pipeline.train import batches, fit, view, views
+from pipeline.train import batches, fit
 from tests.conftest import Run
-
-
-def test_a_view_is_a_function_of_seed_epoch_and_image() -> None:
-    assert view(0, 1, 17, 256, 300, 224, 0.5) == view(0, 1, 17, 256, 300, 224, 0.5)
-    assert len({view(seed, epoch, 17, 256, 300, 224, 0.5) for seed in range(3) for epoch in range(3)}) == 9
-
-
-def test_views_are_uniform_over_all_positions_and_flips() -> None:
-    counts = Counter(view(0, 1, number, 10, 9, 8, 0.5) for number in range(12_000))
-    assert set(counts) == {(top, left, flip) for top in range(3) for left in range(2) for flip in (False, True)}
-    assert min(counts.values()) > 850
-    assert max(counts.values()) < 1150
-    assert not any(view(0, 1, number, 10, 9, 8, 0.0)[2] for number in range(100))
-
-
-def test_views_cut_and_mirror_the_picture(project: Path) -> None:
-    images = Split(project / "data" / "prepared", "train")
-    rows = np.array([3, 0, 7])
-    squares = views(images, rows, seed=5, epoch=2, crop=32, flip=0.5)
-    for row, square in zip(rows, squares, strict=True):
-        whole = images.image(row)
-        top, left, mirrored = view(5, 2, int(images.ids[row]), whole.shape[0], whole.shape[1], 32, 0.5)
-        expected = whole[top : top + 32, left : left + 32]
-        assert np.array_equal(square, expected[:, ::-1] if mirrored else expected)
 
 
 def test_batches_hold_every_picture_once_in_an_order_of_their_own_each_epoch() -> None:
@@ -68,9 +44,10 @@ def test_a_loss_that_is_not_finite_stops_the_training(project: Path) -> None:
     unfreeze(model, rates, "key")
     with torch.no_grad():
         model.get_parameter("fc.weight").fill_(math.inf)
-    train, val = (Split(project / "data" / "prepared", name) for name in ("train", "val"))
+    cpu, images = torch.device("cpu"), Split(project / "data" / "pixels", "train")
+    data = pixel_inputs(images, params.transforms, cpu), images.labels
     with pytest.raises(UserError, match=r"loss of epoch 1 is not finite; lower this approach's learning rates"):
-        list(fit(model, rates, train, val, params.train, params.transforms, torch.device("cpu")))
+        list(fit(model, section(model), rates, data, data, params.train, cpu))
 
 
 def test_history_has_a_row_an_epoch_and_the_header_all_that_is_needed(project: Path) -> None:
@@ -85,7 +62,7 @@ def test_history_has_a_row_an_epoch_and_the_header_all_that_is_needed(project: P
 
 
 def test_last_validation_loss_is_that_of_the_evaluation(project: Path, run: Run) -> None:
-    """Training scores the trunk's features, evaluation the saved network: the same model, the same figures."""
+    """Training scores the network it trains, evaluation the one in the file: the same."""
     metrics = pd.read_json(project / "metrics" / "fine_tuning.json")
     history = pd.read_csv(project / "history" / "fine_tuning.csv")
     assert metrics["val"]["loss"] == pytest.approx(history["val_loss"].iloc[-1], abs=1e-4)

@@ -1,0 +1,71 @@
+"""Arrays in .npy files, written and read a piece at a time: memory stays the same however large they are.
+
+Reads are plain reads, not a memory map, whose pages would count as the process's own.
+"""
+
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.lib import format as npy
+
+from pipeline.runtime import UserError
+
+
+class ArrayWriter:
+    """A .npy file that grows along its first axis."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file.open("wb")
+        self._dtype, self._item = np.dtype(np.uint8), ()
+        self.length = 0
+
+    def append(self, block: np.ndarray) -> None:
+        """Write ``block`` [n, ...] behind what is there; type and shape of an item are those of the first block."""
+        if not self.length:
+            self._dtype, self._item = block.dtype, block.shape[1:]
+            self._header()
+        assert (block.dtype, block.shape[1:]) == (self._dtype, self._item)
+        self._file.write(block.tobytes())
+        self.length += len(block)
+
+    def _header(self) -> None:
+        # numpy leaves room for a first axis of any length, so the header keeps its size.
+        shape = (self.length, *self._item)
+        header = {"descr": npy.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
+        npy.write_array_header_1_0(self._file, header)
+
+    def __enter__(self) -> "ArrayWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._file:
+            self._file.seek(0)
+            self._header()
+
+
+class ArrayReader:
+    """Reads from a .npy file."""
+
+    def __init__(self, file: Path) -> None:
+        """Open ``file``.
+
+        Raises:
+            UserError: not such a file, or cut short.
+        """
+        try:
+            mapped = np.load(file, mmap_mode="r")
+        except ValueError as error:
+            raise UserError(f"{file}: not a complete .npy file ({error}); delete it and run dvc repro") from None
+        self.shape, self._dtype, self._start = mapped.shape, mapped.dtype, mapped.offset
+        self._file = file.open("rb")
+
+    def read(self, row: int, count: int | None = None) -> np.ndarray:
+        """Item ``row`` of the first axis, or ``count`` items from there on (with that axis)."""
+        item = self.shape[1:]
+        size = int(np.prod(item))
+        self._file.seek(self._start + row * size * self._dtype.itemsize)
+        values = np.fromfile(self._file, self._dtype, size * (1 if count is None else count))
+        return values.reshape(item if count is None else (count, *item))
