@@ -1,9 +1,10 @@
 """How sure a test accuracy, and a difference of two, can be."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, t
 
 CONFIDENCE = 0.95
 
@@ -39,3 +40,9 @@ def paired_difference(first: np.ndarray, second: np.ndarray) -> dict[str, float 
         "only_second": only_second,
         "p_value": float(binomtest(only_second, discordant).pvalue) if discordant else 1.0,
     }
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean that two or more independent ``values`` are a sample of, by Student's t: low, high."""
+    half = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    return float(np.mean(values) - half), float(np.mean(values) + half)

@@ -10,7 +10,7 @@ import torch
 from pipeline.compare import markdown, summary
 from pipeline.evaluate import per_class, scores, top_classes
 from pipeline.params import Approach, Published
-from pipeline.statistics import accuracy_interval, paired_difference
+from pipeline.statistics import accuracy_interval, mean_interval, paired_difference
 
 
 def test_scores_of_known_predictions() -> None:
@@ -60,6 +60,15 @@ def test_paired_difference_of_a_textbook_case() -> None:
     assert (result["low"], result["high"]) == (pytest.approx(0.06177, abs=1e-4), pytest.approx(0.21455, abs=1e-4))
     # McNemar, exact: twice the probability of at most 8 heads in 37 throws of a coin.
     assert result["p_value"] == pytest.approx(2 * sum(math.comb(37, heads) for heads in range(9)) / 2**37)
+
+
+def test_interval_of_a_mean_of_a_textbook_case() -> None:
+    """Student's own data: extra hours of sleep of ten patients with the second drug (Biometrika 1908); t is 2.262."""
+    hours = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    assert mean_interval(hours) == (
+        pytest.approx(2.33 - 2.262 * 2.002 / 10**0.5, abs=1e-3),
+        pytest.approx(3.762, abs=1e-3),
+    )
 
 
 def test_equal_models_do_not_differ() -> None:
