@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help repro demo test lock
+.PHONY: help repro demo verify test lock
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
 
@@ -11,6 +11,9 @@ repro: .venv/ready   ## the real experiment: downloads 390 MB; the same as `dvc 
 
 demo: .venv/ready    ## the same pipeline offline, on drawn flowers, in the folder demo/
 	python -m tools.demo
+
+verify: .venv/ready  ## two runs, the same bytes? On drawn flowers, with REAL=1 the real experiment; AGAINST=REV: as committed there?
+	python -m tools.verify $(if $(REAL),--real) $(if $(AGAINST),--against $(AGAINST))
 
 test: .venv/ready    ## lint, types and all tests
 	ruff check .
