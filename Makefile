@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help repro demo seeds test lock
+.PHONY: help repro demo verify seeds test lock
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
 
@@ -12,8 +12,11 @@ repro: .venv/ready   ## the real experiment: downloads 390 MB; the same as `dvc 
 demo: .venv/ready    ## the same pipeline offline, on drawn flowers, in the folder demo/
 	python -m tools.demo
 
+verify: .venv/ready  ## two runs from nothing, the same bytes? On drawn flowers; REAL=1: the experiment; AGAINST=REV: its metrics as there?
+	python -m tools.verify $(if $(REAL),--real) $(if $(AGAINST),--against $(AGAINST))
+
 SEEDS ?= 0 1 2
-seeds: .venv/ready   ## the experiment over several seeds (SEEDS='0 1 2'): mean, range, interval, paired difference
+seeds: .venv/ready   ## the experiment over several seeds (SEEDS="0 1 2"): mean, range, interval, paired difference
 	python -m tools.seeds $(SEEDS)
 
 test: .venv/ready    ## lint, types and all tests

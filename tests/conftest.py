@@ -1,5 +1,6 @@
 """Tests run the real thing, small: real files, real DVC, a network of full depth on pictures of 32 pixels."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,3 +66,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.returncode == 0, result.stdout
     commit(directory, "results")
     return directory
+
+
+@pytest.fixture
+def copy(project: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, with its cache, to be changed."""
+    shutil.copytree(project, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"

@@ -13,13 +13,6 @@ from PIL import Image
 from tests.conftest import Run
 
 
-@pytest.fixture
-def copy(project: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run, with its cache, to be changed."""
-    shutil.copytree(project, tmp_path / "copy", symlinks=True)
-    return tmp_path / "copy"
-
-
 def stages_run(output: str) -> list[str]:
     return re.findall(r"Running stage '(.+)':", output)
 

@@ -1,18 +1,13 @@
 """The experiment over several seeds, as DVC experiments."""
 
 import re
-import shutil
 from pathlib import Path
 
 from tests.conftest import Run
 from tools.seeds import markdown
 
 
-def test_a_study_over_seeds_is_one_command_and_leaves_the_workspace_alone(
-    project: Path, tmp_path: Path, run: Run
-) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(project, copy, symlinks=True)
+def test_a_study_over_seeds_is_one_command_and_leaves_the_workspace_alone(copy: Path, run: Run) -> None:
     before = {path: path.read_bytes() for path in copy.rglob("*.json")} | {copy: (copy / "dvc.lock").read_bytes()}
     result = run(copy, "tools.seeds", "0", "7")
     assert result.returncode == 0, result.stdout
@@ -34,7 +29,7 @@ def test_seeds_that_make_no_study_are_refused(project: Path, run: Run) -> None:
     for seeds in ([], ["0"], ["1", "1"], ["one", "two"]):
         result = run(project, "tools.seeds", *seeds)
         assert result.returncode == 1
-        assert result.stdout == "error: name two or more different seeds: make seeds SEEDS='0 1 2'\n"
+        assert result.stdout == 'error: name two or more different seeds: make seeds SEEDS="0 1 2"\n'
 
 
 def test_table_of_known_runs() -> None:

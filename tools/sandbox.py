@@ -12,7 +12,7 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
 # Files that git tracks and the pipeline writes: a copy makes its own.
-RESULTS = ("dvc.lock", "metrics")
+RESULTS = ("dvc.lock", "environment", "metrics")
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def main() -> None:
     except ValueError:
         seeds = []
     if len(set(seeds)) < 2 or len(set(seeds)) != len(seeds):
-        raise UserError("name two or more different seeds: make seeds SEEDS='0 1 2'")
+        raise UserError('name two or more different seeds: make seeds SEEDS="0 1 2"')
     print(markdown({seed: run_seed(seed) for seed in seeds}))
 
 
