@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help repro demo verify seeds test lock
+.PHONY: help repro demo verify check seeds test lock
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
 
@@ -14,6 +14,9 @@ demo: .venv/ready    ## the same pipeline offline, on drawn flowers, in the fold
 
 verify: .venv/ready  ## two runs from nothing, the same bytes? On drawn flowers; REAL=1: the experiment; AGAINST=REV: its metrics as there?
 	python -m tools.verify $(if $(REAL),--real) $(if $(AGAINST),--against $(AGAINST))
+
+check: .venv/ready   ## for CI: dvc.lock fits, the demo reproduces twice, params and metrics beside those of BASE=REV
+	python -m tools.check $(BASE)
 
 SEEDS ?= 0 1 2
 seeds: .venv/ready   ## the experiment over several seeds (SEEDS="0 1 2"): mean, range, interval, paired difference

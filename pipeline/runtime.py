@@ -16,7 +16,6 @@ from pipeline.files import write_json
 if TYPE_CHECKING:  # torch takes seconds to import; stages that do not need it shall not wait
     import torch
 
-
 # Those that compute or write something of an out, and the one that runs the stages.
 PACKAGES = ("numpy", "torch", "torchvision", "pillow", "scipy", "matplotlib", "pandas", "safetensors", "dvc")
 
