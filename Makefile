@@ -26,7 +26,7 @@ test: .venv/ready    ## lint, types and all tests
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest
+	pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lock: .venv/ready    ## pin the newest versions that pyproject.toml allows
 	python -m pip install --quiet uv

@@ -60,10 +60,18 @@ class ArrayReader:
         except ValueError as error:
             raise UserError(f"{file}: not a complete .npy file ({error}); delete it and run dvc repro") from None
         self.shape, self._dtype, self._start = mapped.shape, mapped.dtype, mapped.offset
-        self._file = file.open("rb")
+        self._path, self._file = file, file.open("rb")
 
     def read(self, row: int, count: int | None = None) -> np.ndarray:
-        """Item ``row`` of the first axis, or ``count`` items from there on (with that axis)."""
+        """Item ``row`` of the first axis, or ``count`` items from there on (with that axis).
+
+        Raises:
+            UserError: there are not so many.
+        """
+        if row + (count or 1) > self.shape[0]:
+            raise UserError(
+                f"{self._path}: made with other params, it holds only {self.shape[0]:,} rows; run dvc repro"
+            )
         item = self.shape[1:]
         size = int(np.prod(item))
         self._file.seek(self._start + row * size * self._dtype.itemsize)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from tools.sandbox import PROJECT, commit, environment, merge, update
 
@@ -55,17 +56,31 @@ def run() -> Run:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with tiny params, after `dvc repro`. Tests that change it change it back."""
-    directory = tmp_path_factory.mktemp("project")
-    update(directory, TINY)
-    command = [sys.executable, "-m", "dvc", "repro"]
-    result = subprocess.run(
-        command, cwd=directory, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert result.returncode == 0, result.stdout
-    commit(directory, "results")
-    return directory
+def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A copy of the project with tiny params, after `dvc repro`. Tests that change it change it back.
+
+    Run once, however many processes the tests are spread over (pytest-xdist); each has a copy of its own.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+    with FileLock(shared / "project.lock"):
+        if not (shared / "project").exists():
+            update(shared / "unfinished", TINY)
+            command = [sys.executable, "-m", "dvc", "repro"]
+            result = subprocess.run(
+                command,
+                cwd=shared / "unfinished",
+                env=environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            assert result.returncode == 0, result.stdout
+            commit(shared / "unfinished", "results")
+            (shared / "unfinished").rename(shared / "project")
+    if shared != own:
+        shutil.copytree(shared / "project", own / "project", symlinks=True)
+    return own / "project"
 
 
 @pytest.fixture

@@ -45,7 +45,15 @@ def contents(data: bytes) -> Iterator[bytes]:
 def needles(project: Path) -> dict[str, re.Pattern[bytes]]:
     """What must not be found. Names so short that chance could spell them are looked for only as owners."""
     user = getpass.getuser()
-    words = [socket.gethostname(), user, str(Path.home()), str(project), str(project.resolve()), sys.prefix]
+    words = [
+        socket.gethostname(),
+        user,
+        str(Path.home()),
+        str(project),
+        str(project.resolve()),
+        f"pytest-of-{user}",
+        sys.prefix,
+    ]
     found = {word: re.escape(word) for word in words if len(word) >= 5}
     found["owner"] = f"owner .*'{re.escape(user)}'"
     for day in {date.today(), datetime.now(UTC).date()}:

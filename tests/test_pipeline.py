@@ -1,5 +1,6 @@
 """The pipeline as a user works with it, through real DVC, on tiny drawn flowers."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -126,3 +127,32 @@ def test_a_forced_run_makes_the_same_bytes(copy: Path, run: Run) -> None:
     result = run(copy, "dvc", "repro", "--force")
     assert len(stages_run(result.stdout)) == 11, result.stdout
     assert (copy / "dvc.lock").read_bytes() == lock
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.chmod(0o644)  # DVC's cache is read-only
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_in_the_pixels_is_noticed_and_mended(copy: Path, run: Run) -> None:
+    pixels, lock = copy / "data" / "pixels" / "train.npy", (copy / "dvc.lock").read_bytes()
+    original = pixels.read_bytes()
+    flip_a_bit(pixels)
+    assert run(copy, "dvc", "status", "--quiet").returncode == 1
+    assert run(copy, "dvc", "repro").returncode == 0
+    assert pixels.read_bytes() == original
+    assert (copy / "dvc.lock").read_bytes() == lock
+
+
+def test_a_flipped_bit_in_the_cache_is_noticed_and_computed_again(copy: Path, run: Run) -> None:
+    out = copy / "data" / "pixels" / "train.npy"
+    original = out.read_bytes()
+    digest = hashlib.md5(original).hexdigest()
+    flip_a_bit(copy / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:])
+    out.unlink()
+    result = run(copy, "dvc", "repro")
+    assert result.returncode == 0, result.stdout
+    assert stages_run(result.stdout) == ["prepare"]
+    assert out.read_bytes() == original

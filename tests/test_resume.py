@@ -1,5 +1,6 @@
 """Training that is killed, at any moment and in any way, ends in the same bytes as one that is not."""
 
+import os
 import random
 import shutil
 import signal
@@ -39,10 +40,12 @@ def start(directory: Path, approach: str) -> subprocess.Popen[str]:
 def undisturbed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project in which fine-tuning takes many epochs, after a run without any disturbance."""
     directory = tmp_path_factory.mktemp("resume") / "project"
-    shutil.copytree(project, directory, ignore=shutil.ignore_patterns(".dvc", ".git"))
+    shutil.copytree(project, directory)
     text = (directory / "params.yaml").read_text()
     assert "epochs: 2\n" in text
     (directory / "params.yaml").write_text(text.replace("epochs: 2\n", f"epochs: {EPOCHS}\n"))
+    command = [sys.executable, "-m", "dvc", "repro", "features@avgpool"]  # of as many epochs
+    subprocess.run(command, cwd=directory, env=environment(), check=True, stdout=subprocess.DEVNULL)
     for approach in APPROACHES:
         process = start(directory, approach)
         output = process.communicate()[0]
@@ -86,6 +89,36 @@ def test_resumed_training_ends_in_the_same_bytes(
 ) -> None:
     interrupt(fresh, approach, 5, how)
     result = run(fresh, "stages.train", approach)
+    assert f"resumed from .resume/{approach}" in result.stdout
+    assert results(fresh, approach) == results(undisturbed, approach)
+    assert not state(fresh, approach).exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_dvc_repro_goes_on_from_the_last_finished_epoch(
+    undisturbed: Path, fresh: Path, run: Run, how: signal.Signals
+) -> None:
+    """DVC and the stage are stopped together, as by Ctrl-C or a power cut; `dvc repro` deletes outs, not the state."""
+    approach = "feature_extraction"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", f"train@{approach}"],
+        cwd=fresh,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch  5/"):
+            os.killpg(process.pid, how)
+            break
+    process.communicate()
+    assert process.returncode != 0
+    assert state(fresh, approach).exists()
+    result = run(fresh, "dvc", "repro", f"train@{approach}")
+    assert result.returncode == 0, result.stdout
     assert f"resumed from .resume/{approach}" in result.stdout
     assert results(fresh, approach) == results(undisturbed, approach)
     assert not state(fresh, approach).exists()

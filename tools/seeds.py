@@ -12,7 +12,7 @@ from itertools import combinations
 import dvc.api
 
 from pipeline.params import load_params
-from pipeline.runtime import UserError, run_stage
+from pipeline.runtime import UserError, for_people
 from pipeline.statistics import mean_interval
 from tools.sandbox import environment
 
@@ -82,4 +82,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    with for_people():
+        main()

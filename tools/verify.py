@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 from dvc.repo import Repo
 
+from pipeline.files import hex_digest
 from pipeline.runtime import UserError, cpu_workers, for_people
 from tools.sandbox import PROJECT, RESULTS, environment, merge
 
@@ -59,8 +60,10 @@ def twice(real: bool, temporary: Path) -> int:
 
     locks = [yaml.safe_load((run / "dvc.lock").read_text())["stages"] for run in (first, second)]
     rows, blamed = differences(*locks)
-    print_table([("out", "run 1", "run 2", ""), *rows])
-    code = conclude(rows, f"outs of {len(locks[0])} stages")
+    digests = [hex_digest(run / "dvc.lock", "md5") for run in (first, second)]
+    rows.append(("dvc.lock", *(digest[:12] for digest in digests), verdict(digests[0] == digests[1])))
+    print_table([("file", "run 1", "run 2", ""), *rows])
+    code = conclude(rows, f"files, dvc.lock and the outs of {len(locks[0])} stages")
     if code:
         print(f"to blame (same command, deps and params, other outs): {', '.join(blamed) or 'nothing in dvc.yaml'}")
         print_environments("run 1", records(first), "run 2", records(second))
