@@ -78,6 +78,7 @@ def read_archive(archive: Path, wanted: set[int]) -> Iterator[tuple[int, str, by
                     assert file is not None
                     missing.remove(int(stem[6:]))
                     yield int(stem[6:]), f"{archive}, {member.name}", file.read()
+                tar.members = []  # type: ignore[attr-defined]  # else tarfile remembers all, however many
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise UserError(f"{archive}: cannot be read as .tgz ({error}); delete it and run again") from None
     if missing:
