@@ -36,8 +36,9 @@ class Flowers(Flowers102):
 
 
 def build(weights: str, classes: int, fine_tune: bool) -> tuple[nn.Module, torch.optim.Optimizer]:
-    model = resnet18()
-    model.load_state_dict(torch.load(weights))
+    state = torch.load(weights)
+    model = resnet18(num_classes=len(state["fc.bias"]))
+    model.load_state_dict(state)
     for parameter in model.parameters():
         parameter.requires_grad = False
     model.fc = nn.Linear(model.fc.in_features, classes)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.runtime import for_people
+from pipeline.runtime import UserError, for_people
 from tools.sandbox import PROJECT, environment
 
 # What `dvc status` says of files that are merely not here.
@@ -47,8 +47,11 @@ def changes_since_lock() -> list[str] | None:
     """What differs from what dvc.lock says, files that are not here left out; None without a committed dvc.lock."""
     if run("git", "ls-files", "--error-unmatch", "dvc.lock").returncode:
         return None
+    status = run(sys.executable, "-m", "dvc", "status", "--json")
+    if status.returncode:
+        raise UserError(f"dvc status failed: {(status.stderr.strip() or 'it says nothing').splitlines()[-1]}")
     changes = []
-    for stage, causes in json.loads(run(sys.executable, "-m", "dvc", "status", "--json").stdout).items():
+    for stage, causes in json.loads(status.stdout).items():
         for cause in causes:
             if isinstance(cause, str):  # 'changed command'
                 changes.append(f"{stage}: {cause}")

@@ -44,22 +44,15 @@ def run_seed(seed: int) -> dict[str, dict[str, float]]:
 def markdown(runs: dict[int, dict[str, dict[str, float]]]) -> str:
     """Mean, range and interval of each approach over the seeds, and the difference of every two within a seed."""
     approaches = list(next(iter(runs.values())))
-    lines = [
-        f"| {len(runs)} seeds: {', '.join(map(str, runs))} | "
-        + " | ".join(a.replace("_", " ") for a in approaches)
-        + " |"
-    ]
-    lines.append("|---" * (len(approaches) + 1) + "|")
+    rows = [[f"{len(runs)} seeds: {', '.join(map(str, runs))}", *(name.replace("_", " ") for name in approaches)]]
+    rows.append(["---"] * (len(approaches) + 1))
     for title, split in ACCURACIES.items():
         values = [[run[approach][split] for run in runs.values()] for approach in approaches]
+        rows.append([f"{title}, mean", *(f"{sum(row) / len(row):.1%}" for row in values)])
+        rows.append(["lowest to highest", *(f"{min(row):.1%} to {max(row):.1%}" for row in values)])
         intervals = [mean_interval(row) for row in values]
-        lines.append(f"| {title}, mean | " + " | ".join(f"{sum(row) / len(row):.1%}" for row in values) + " |")
-        lines.append(
-            "| lowest to highest | " + " | ".join(f"{min(row):.1%} to {max(row):.1%}" for row in values) + " |"
-        )
-        lines.append(
-            "| 95 % interval of the mean | " + " | ".join(f"{low:.1%} to {high:.1%}" for low, high in intervals) + " |"
-        )
+        rows.append(["95 % interval of the mean", *(f"{low:.1%} to {high:.1%}" for low, high in intervals)])
+    lines = [f"| {' | '.join(row)} |" for row in rows]
     for first, second in combinations(approaches, 2):
         points = [100 * (run[second]["test"] - run[first]["test"]) for run in runs.values()]
         low, high = mean_interval(points)
@@ -68,6 +61,7 @@ def markdown(runs: dict[int, dict[str, dict[str, float]]]) -> str:
             f"{', '.join(f'{value:+.1f}' for value in points)}; mean {sum(points) / len(points):+.1f} points of test "
             f"accuracy (95 % interval {low:+.1f} to {high:+.1f})."
         )
+    lines.append("\nThe test pictures are the same in every run: the luck of their draw is in none of these intervals.")
     return "\n".join(lines) + "\n"
 
 

@@ -22,9 +22,9 @@ from pipeline.files import hex_digest
 from pipeline.runtime import UserError, cpu_workers, for_people
 from tools.sandbox import PROJECT, RESULTS, environment, merge
 
-# How far metrics may move in another environment, which rounds otherwise. Measured: see README.
-ACCURACY_TOLERANCE = 0.015
-LOSS_TOLERANCE = 0.05
+# How far metrics may move in another environment, which rounds otherwise: five times what was measured (README).
+ACCURACY_TOLERANCE = 0.01
+LOSS_TOLERANCE = 0.01
 
 Lock = dict[str, Any]  # `stages` of a dvc.lock
 Records = dict[str, dict[str, str]]  # by file of environment/
