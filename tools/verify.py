@@ -22,7 +22,7 @@ from pipeline.files import hex_digest
 from pipeline.runtime import UserError, cpu_workers, for_people
 from tools.sandbox import PROJECT, RESULTS, environment, merge
 
-# How far metrics may move in another environment, which rounds otherwise: five times what was measured (README).
+# How far metrics may move in another environment, which rounds otherwise; several times what was measured (README).
 ACCURACY_TOLERANCE = 0.01
 LOSS_TOLERANCE = 0.01
 
