@@ -29,7 +29,7 @@ from tools.sandbox import PROJECT
 # Networks of every family, and a module of each at which they are cut in two.
 BLOCKS = {
     "resnet18": "layer3",
-    "resnet34": "layer4.1",
+    "resnet34": "layer1.1",
     "resnet50": "avgpool",
     "mobilenet_v3_small": "features.9",
     "efficientnet_b0": "features.7.0",
