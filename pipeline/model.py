@@ -158,8 +158,8 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     return {"total": sum(size for size, _ in sizes), "trainable": sum(size for size, trained in sizes if trained)}
 
 
-def section(model: nn.Module, after: str | None = None, to: str | None = None) -> fx.GraphModule:
-    """A part of the network: from behind the module ``after`` (None: from the pixels) to the output of the module
+def section(model: nn.Module, after: str = "pixels", to: str | None = None) -> fx.GraphModule:
+    """A part of the network: from behind the module ``after``, or from the pixels, to the output of the module
     ``to`` (None: the logits). Parts in a row compute the same as the whole, bit for bit.
 
     The part shares its modules with ``model``, so training the one trains the other.
@@ -168,7 +168,7 @@ def section(model: nn.Module, after: str | None = None, to: str | None = None) -
         UserError: no such module, or more than its output goes on from there.
     """
     nodes = list(_Tracer().trace(model).nodes)
-    first = 0 if after is None else _output_of(after, nodes)
+    first = 0 if after == "pixels" else _output_of(after, nodes)
     last = len(nodes) - 1 if to is None else _output_of(to, nodes)
     part = fx.Graph()
     copies = {nodes[first]: part.placeholder("inputs")}

@@ -20,7 +20,7 @@ def main() -> None:
     device = torch_device(params.runtime.device, params.threads)
     model, header = load_model(Path(f"models/{name}.safetensors"))
     start, transforms = header["input"], Transforms.model_validate(header["transforms"])
-    network = for_inference(section(model, after=None if start == "pixels" else start)).to(device)
+    network = for_inference(section(model, after=start)).to(device)
 
     metrics: dict[str, object] = {}
     for split in ("test", "val"):

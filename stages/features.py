@@ -19,7 +19,7 @@ def main() -> None:
     params = load_params()
     device = torch_device(params.runtime.device, params.threads)
     backbone = pretrained_network(params.network, read_backbone(BACKBONE))
-    network = for_inference(section(backbone, after=None if start == "pixels" else start, to=module)).to(device)
+    network = for_inference(section(backbone, after=start, to=module)).to(device)
     with atomic(*(DATA / module / f"{split}.npy" for split in SPLITS)) as paths:
         for split, path in zip(SPLITS, paths, strict=True):
             images = Split(DATA / "pixels", split)

@@ -35,10 +35,9 @@ def main() -> None:
     state = read_backbone(BACKBONE) if approach.initial == "backbone" else None
     model = new_network(params.network, state, len(classes), params.train.seed).to(device)
     unfreeze(model, rates, f"approaches.{name}.learning_rates")
-    head = section(model)
+    head = section(model, after=approach.input)
     if approach.input != "pixels":
         check_frozen(section(model, to=approach.input), rates, f"approaches.{name}")
-        head = section(model, after=approach.input)
     header = {
         "approach": name,
         "network": params.network,
