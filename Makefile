@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help repro demo verify check seeds test lock
+.PHONY: help repro demo verify check seeds bench peers test lock
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
 
@@ -22,20 +22,30 @@ SEEDS ?= 0 1 2
 seeds: .venv/ready   ## the experiment over several seeds (SEEDS="0 1 2"): mean, range, interval, paired difference
 	python -m tools.seeds $(SEEDS)
 
+bench: .venv/ready   ## the pipeline against a plain script, a tenth of the experiment in about 10 minutes; FULL=1: all of it, over an hour
+	python -m benchmarks.bench $(if $(FULL),--full)
+
+peers: benchmarks/.venv/ready   ## the same, against fastai and timm too (in an environment of their own)
+	benchmarks/.venv/bin/python -m benchmarks.bench --peers $(if $(FULL),--full)
+
 test: .venv/ready    ## lint, types and all tests
 	ruff check .
 	ruff format --check .
 	mypy
 	pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
+COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
+  --no-emit-index-url --no-emit-find-links --upgrade --quiet
 lock: .venv/ready    ## pin the newest versions that pyproject.toml allows
 	python -m pip install --quiet uv
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-emit-index-url --no-emit-find-links --upgrade --quiet --output-file requirements.lock
+	$(COMPILE) --group dev --output-file requirements.lock
+	$(COMPILE) --group dev --group peers --constraints requirements.lock --output-file benchmarks/requirements.lock
 
 # Made anew when the lock changes; --require-hashes refuses anything that is not in it.
 .venv/ready: requirements.lock
+benchmarks/.venv/ready: benchmarks/requirements.lock
+.venv/ready benchmarks/.venv/ready:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=python3.11")'
-	$(PYTHON) -m venv --clear .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
 	@touch $@

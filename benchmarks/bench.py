@@ -1,12 +1,14 @@
-"""The pipeline against the script that a reader of the article would write. Usage: python -m benchmarks.bench [CHANGES]
+"""The pipeline against what people would write instead, whole processes in turns. Usage: python -m benchmarks.bench
 
-Both get the same archive, splits and weights, already here, and do the same work: both approaches, all epochs,
-validation in each, then the test set. They run in turns, as whole processes. CHANGES is a YAML file of what to change
-in params.yaml: benchmarks/reduced.yaml by default, /dev/null for the real experiment.
+All get the same archive, splits and weights, already here, and do the same work: both approaches, all epochs,
+validation in each, then the test set.
+
+--full    one round of the experiment in params.yaml, in place of two of the one that reduced.yaml makes of it
+--peers   fastai and timm too; they must be installed (make peers)
 """
 
+import argparse
 import json
-import os
 import re
 import shutil
 import statistics
@@ -15,49 +17,26 @@ import sys
 import tarfile
 import tempfile
 import time
-from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from pipeline.params import load_params
-from pipeline.runtime import UserError, for_people
+from benchmarks.measure import Cost, measure
+from pipeline.params import Params, load_params
+from pipeline.runtime import for_people
 from pipeline.statistics import accuracy_interval
 from tools.sandbox import PROJECT, environment, update
 
-ROUNDS = 2
 DVC = [sys.executable, "-m", "dvc"]
+NO_OPS = 5  # times that a `dvc repro` with nothing to do is measured
 
 
-@dataclass
-class Run:
-    """Wall clock and processor time in seconds, memory of the largest process in MiB, and what was printed."""
-
-    wall: float
-    cpu: float
-    memory: float
-    output: str
-
-
-def measure(command: list[str], directory: Path) -> Run:
-    """Run ``command`` with everything that it starts."""
-    with tempfile.TemporaryFile("w+") as output:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, cwd=directory, env=environment(), stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - start
-        output.seek(0)
-        text = output.read()
-    if status:
-        raise UserError(f"{' '.join(command[1:])} failed:\n{text[-2000:]}")
-    print(f"  {' '.join(command[2:])[:60]}: {wall:.1f} s", flush=True)
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, text)
-
-
-def set_up(directory: Path, changes: Path) -> Path:
+def set_up(directory: Path, changes: dict[str, Any]) -> Path:
     """A sandbox in which the raw files lie, and (returned) the folder of them that torchvision expects."""
-    update(directory, yaml.safe_load(changes.read_text()) or {})
-    subprocess.run([*DVC, "repro", "download", "backbone"], cwd=directory, env=environment(), check=True)
+    update(directory, changes)
+    subprocess.run([*DVC, "repro", "--quiet", "download", "backbone"], cwd=directory, env=environment(), check=True)
     folder = directory.with_name("torchvision") / "flowers-102"
     with tarfile.open(directory / "data/raw/102flowers.tgz") as archive:
         archive.extractall(folder, filter="data")
@@ -66,62 +45,96 @@ def set_up(directory: Path, changes: Path) -> Path:
     return folder.parent
 
 
-def median(runs: list[Run], quantity: str) -> float:
-    return statistics.median(getattr(run, quantity) for run in runs)
+def profile(project: Path, start: float) -> dict[str, float]:
+    """Seconds from the end of one stage to the end of the next, so DVC's own work counts towards the stage after it."""
+    ends = sorted((record.stat().st_mtime, record.stem) for record in project.glob("environment/*.json"))
+    times = [(start, ""), *((end, stage) for end, stage in ends if end > start)]
+    return {stage: end - begin for (begin, _), (end, stage) in pairwise(times)}
+
+
+def accuracies(output: str, params: Params) -> dict[str, float]:
+    """Test accuracies that a script printed, by approach."""
+    return {
+        name: float(found[1])
+        for name in params.approaches
+        if (found := re.search(rf"^{name}: test loss \S+ accuracy (\S+)$", output, re.MULTILINE))
+    }
+
+
+def report(costs: dict[str, list[Cost]], results: dict[str, dict[str, float]], test: int) -> str:
+    """A table, one column a contender: medians, and how many times the pipeline's they are."""
+    quantities = {"wall clock, s": "wall", "processor time, s": "cpu", "largest process, MiB": "memory"}
+    lines = [["", *costs], ["---"] * (1 + len(costs))]
+    for title, quantity in quantities.items():
+        medians = {name: statistics.median(getattr(cost, quantity) for cost in runs) for name, runs in costs.items()}
+        cells = [f"{value:,.0f} ({value / medians['pipeline']:.2f})" for value in medians.values()]
+        lines.append([title, *cells])
+    for approach in results["pipeline"]:
+        cells = []
+        for name in costs:
+            accuracy = results[name].get(approach)
+            if accuracy is None:
+                cells.append("")
+            else:
+                low, high = accuracy_interval(round(accuracy * test), test)
+                cells.append(f"{accuracy:.1%} ({low:.1%} to {high:.1%})")
+        lines.append([f"test accuracy, {approach}", *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def iterating(project: Path) -> None:
+    """What a run costs after the first one."""
+    empty = project.with_name("empty")
+    (empty / ".dvc").mkdir(parents=True)
+    (empty / "dvc.yaml").write_text("stages: {}\n")
+    shutil.copy(project / ".dvc/config", empty / ".dvc/config")
+    subprocess.run(["git", "init", "--quiet"], cwd=empty, check=True)
+    nothing, floor = (
+        statistics.median(measure([*DVC, "repro", "--quiet"], place).wall for _ in range(NO_OPS))
+        for place in (project, empty)
+    )
+    rate = "approaches.feature_extraction.learning_rates.fc=2e-3"
+    head = measure([*DVC, "exp", "run", "-S", rate], project).wall
+    print(f"\nanother learning rate for feature extraction: {head:.0f} s")
+    print(f"dvc repro with nothing to do: {nothing:.2f} s, {nothing / floor:.2f} times that of an empty project")
 
 
 def main() -> None:
-    changes = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("reduced.yaml")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--peers", action="store_true")
+    options = parser.parse_args()
+    changes = {} if options.full else yaml.safe_load(Path(__file__).with_name("reduced.yaml").read_text())
+    scripts = {"script": "benchmarks.script"}
+    if options.peers:
+        scripts |= {"fastai": "benchmarks.fastai_script", "timm": "benchmarks.timm_script"}
+
+    costs: dict[str, list[Cost]] = {name: [] for name in (*scripts, "pipeline")}
+    results = {}
+    rounds = 1 if options.full else 2
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary) / "base"
         root = set_up(base, changes)
         params = load_params(base / "params.yaml")
-        arguments = [
-            str(root),
-            str(base / "data/raw/backbone.pth"),
-            str(params.dataset.classes),
-            str(params.train.epochs),
-        ]
-        script, pipeline = [], []
-        for number in range(ROUNDS):
-            print(f"round {number + 1} of {ROUNDS}", flush=True)
-            script.append(measure([sys.executable, "-m", "benchmarks.script", *arguments], PROJECT))
-            place = base.with_name(f"round{number}")
-            shutil.copytree(base, place, symlinks=True)
-            pipeline.append(measure([*DVC, "repro"], place))
-        nothing = [measure([*DVC, "repro"], place) for _ in range(5)]
-        empty = base.with_name("empty")
-        (empty / ".dvc").mkdir(parents=True)
-        (empty / "dvc.yaml").write_text("stages: {}\n")
-        shutil.copy(base / ".dvc/config", empty / ".dvc/config")
-        subprocess.run(["git", "init", "--quiet"], cwd=empty, check=True)
-        floor = [measure([*DVC, "repro"], empty) for _ in range(5)]
-        rate = "approaches.feature_extraction.learning_rates.fc=2e-3"
-        head = [measure([*DVC, "exp", "run", "-S", rate], place)]
-        metrics = {
-            name: json.loads((base.with_name("round0") / f"metrics/{name}.json").read_text())["test"]
-            for name in params.approaches
-        }
-
-    print(f"\n| {ROUNDS} rounds, median | script | pipeline | script / pipeline |\n|---|---|---|---|")
-    for title, quantity in {
-        "wall clock, s": "wall",
-        "processor time, s": "cpu",
-        "largest process, MiB": "memory",
-    }.items():
-        left, right = median(script, quantity), median(pipeline, quantity)
-        print(f"| {title} | {left:,.0f} | {right:,.0f} | {left / right:.2f} |")
-    for name, score in metrics.items():
-        found = re.search(rf"^{name}: test loss \S+ accuracy (\S+)$", script[0].output, re.MULTILINE)
-        if found:
-            cells = []
-            for accuracy in (float(found[1]), score["accuracy"]):
-                low, high = accuracy_interval(round(accuracy * score["n"]), score["n"])
-                cells.append(f"{accuracy:.1%} ({low:.1%} to {high:.1%})")
-            print(f"| test accuracy, {name} | {' | '.join(cells)} | |")
-    print(f"\nanother learning rate for feature extraction: {head[0].wall:.0f} s")
-    ratio = median(nothing, "wall") / median(floor, "wall")
-    print(f"dvc repro with nothing to do: {median(nothing, 'wall'):.2f} s, {ratio:.2f} times that of an empty project")
+        arguments = [root, base / "data/raw/backbone.pth", params.dataset.classes, params.train.epochs]
+        for number in range(rounds):
+            print(f"round {number + 1} of {rounds}", flush=True)
+            for name, module in scripts.items():
+                costs[name].append(measure([sys.executable, "-m", module, *map(str, arguments)], PROJECT))
+                results[name] = accuracies(costs[name][-1].output, params)
+            project = base.with_name(f"round{number}")
+            shutil.copytree(base, project, symlinks=True)
+            start = time.time()
+            costs["pipeline"].append(measure([*DVC, "repro"], project))
+            stages = profile(project, start)
+        metrics = {name: json.loads((project / f"metrics/{name}.json").read_text()) for name in params.approaches}
+        results["pipeline"] = {name: metric["test"]["accuracy"] for name, metric in metrics.items()}
+        print(f"\nmedians of {rounds} rounds (and how many times the pipeline's)\n")
+        print(report(costs, results, params.dataset.test))
+        print(
+            "\nwhere the pipeline's time goes, s: " + ", ".join(f"{name} {took:.0f}" for name, took in stages.items())
+        )
+        iterating(project)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch
 import yaml
 from torchvision.models import resnet18
 
-from benchmarks.bench import measure
+from benchmarks.measure import measure
 from pipeline.flowers102 import read_archive
 from pipeline.params import SyntheticFlowers
 from pipeline.runtime import for_people
@@ -71,7 +71,7 @@ def run(pool: list[bytes], pictures: int, epochs: int) -> pd.DataFrame:
 
 
 def plot(table: pd.DataFrame, path: Path) -> None:
-    """Seconds and memory against pictures, and seconds against epochs; a dashed line is proportional."""
+    """Seconds and memory against pictures, and seconds against epochs: straight lines are linear costs."""
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.5), layout="constrained")
     by_pictures = table[table["epochs"] == EPOCHS[0]]
     by_epochs = table[table["pictures"] == PICTURES[1]]

@@ -4,6 +4,7 @@ Reads are plain reads, not a memory map, whose pages would count as the process'
 """
 
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 
 import numpy as np
@@ -47,7 +48,7 @@ class ArrayWriter:
 
 
 class ArrayReader:
-    """Reads from a .npy file."""
+    """Reads from a .npy file, for any number of threads."""
 
     def __init__(self, file: Path) -> None:
         """Open ``file``.
@@ -60,7 +61,7 @@ class ArrayReader:
         except ValueError as error:
             raise UserError(f"{file}: not a complete .npy file ({error}); delete it and run dvc repro") from None
         self.shape, self._dtype, self._start = mapped.shape, mapped.dtype, mapped.offset
-        self._path, self._file = file, file.open("rb")
+        self._path, self._file, self._lock = file, file.open("rb"), Lock()
 
     def read(self, row: int, count: int | None = None) -> np.ndarray:
         """Item ``row`` of the first axis, or ``count`` items from there on (with that axis).
@@ -74,6 +75,7 @@ class ArrayReader:
             )
         item = self.shape[1:]
         size = int(np.prod(item))
-        self._file.seek(self._start + row * size * self._dtype.itemsize)
-        values = np.fromfile(self._file, self._dtype, size * (1 if count is None else count))
+        with self._lock:
+            self._file.seek(self._start + row * size * self._dtype.itemsize)
+            values = np.fromfile(self._file, self._dtype, size * (1 if count is None else count))
         return values.reshape(item if count is None else (count, *item))

@@ -7,18 +7,17 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from pipeline.images import Split
-from pipeline.inputs import BATCH, Inputs, chunks
+from pipeline.inputs import Inputs, outputs
 
 
-def predict(network: nn.Module, inputs: Inputs, count: int) -> torch.Tensor:
+def predict(network: nn.Module, inputs: Inputs, count: int, device: torch.device) -> torch.Tensor:
     """Logits of every picture of a split, in the order of the index: float32 [n, classes] on the CPU.
 
     Args:
-        network: what follows ``inputs``, in eval mode, on their device.
+        network: what follows ``inputs``, in eval mode, on ``device``, as they are.
         count: pictures of the split.
     """
-    with torch.inference_mode():
-        return torch.cat([network(inputs(rows, 0)).float().cpu() for rows in chunks(count, BATCH)])
+    return torch.cat(list(outputs(network, inputs, count, 0, device))).float()
 
 
 def predictions(logits: torch.Tensor, images: Split) -> pd.DataFrame:

@@ -11,8 +11,8 @@ import scipy.io
 
 from pipeline.runtime import UserError
 
-# Names of the splits in setid.mat. (Some papers swap train and test; we do as the authors' file says.)
-SPLITS = {"train": "trnid", "val": "valid", "test": "tstid"}
+# Their names in setid.mat. (Some papers swap train and test; we do as the authors' file says.)
+VARIABLES = {"train": "trnid", "val": "valid", "test": "tstid"}
 
 
 def read_splits(labels_file: Path, splits_file: Path) -> dict[str, pd.DataFrame]:
@@ -26,9 +26,9 @@ def read_splits(labels_file: Path, splits_file: Path) -> dict[str, pd.DataFrame]
         UserError: not the expected MATLAB files.
     """
     labels = _read_mat(labels_file, ["labels"])["labels"]
-    splits = _read_mat(splits_file, list(SPLITS.values()))
+    splits = _read_mat(splits_file, list(VARIABLES.values()))
     tables = {}
-    for split, variable in SPLITS.items():
+    for split, variable in VARIABLES.items():
         ids = splits[variable]
         if ids.min() < 1 or ids.max() > len(labels):
             raise UserError(f"{splits_file}: {variable} names pictures outside 1..{len(labels)} of {labels_file}")
@@ -92,7 +92,7 @@ def class_names(kind: str, classes: int) -> list[str]:
     """English names of the classes in label order: ``flowers102`` (from torchvision) or ``numbered``."""
     if kind == "numbered":
         return [f"species {number + 1}" for number in range(classes)]
-    from torchvision.datasets import Flowers102  # imports torch, which prepare does not need otherwise
+    from pipeline.vision import Flowers102  # imports torch, which prepare does not need otherwise
 
     if len(Flowers102.classes) != classes:
         raise UserError(

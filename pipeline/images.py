@@ -19,6 +19,8 @@ from PIL import Image
 from pipeline.arrays import ArrayReader, ArrayWriter
 from pipeline.runtime import UserError
 
+SPLITS = ("train", "val", "test")
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -4,7 +4,7 @@ Nothing is drawn from a running generator. Every random choice has an address, (
 is the same whatever ran before: another batch size, a resumed run, more workers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.arrays import ArrayReader, ArrayWriter
-from pipeline.images import Split
+from pipeline.images import Split, parallel_map
 from pipeline.params import Transforms
 
 VIEW = 0  # purpose of a random address; pipeline/train.py has the other
-BATCH = 32  # pictures per forward pass without gradient; larger ones fall out of the CPU caches (10 to 20 % slower)
 
 # The network's input for some rows of a split, on its device: in that epoch of training, or (0) in evaluation.
 Inputs = Callable[[np.ndarray, int], Tensor]
@@ -86,6 +85,8 @@ def feature_inputs(file: Path, count: int, device: torch.device) -> Inputs:
     def inputs(rows: np.ndarray, epoch: int) -> Tensor:
         first = max(0, epoch - 1) * count
         tensor = torch.from_numpy(np.stack([features.read(first + row) for row in rows])).to(device)
+        if tensor.dtype == torch.uint16:
+            tensor = tensor.view(torch.bfloat16)
         return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
     return inputs
@@ -100,14 +101,40 @@ def open_inputs(
     return feature_inputs(data / name / f"{images.name}.npy", len(images), device)
 
 
-def write_features(file: Path, network: nn.Module, inputs: Inputs, count: int, epochs: int) -> None:
-    """Store what a frozen part of a network makes of a split: float32, one row an input, in a .npy file.
+def outputs(network: nn.Module, inputs: Inputs, count: int, epoch: int, device: torch.device) -> Iterator[Tensor]:
+    """What ``network`` makes of ``inputs``, without gradients: all rows of a split in order, a chunk at a time.
+
+    On the CPU each thread computes a chunk of its own, so small that caches hold it: the same bits as all threads on
+    one large chunk, and a sixth faster (ResNet18 up to layer3 on 2 cores).
 
     Args:
-        network: in eval mode, on the device of ``inputs``.
+        network: in eval mode, on ``device``, as the inputs are.
+
+    Yields:
+        Tensors on the CPU.
+    """
+    size, workers = (8, torch.get_num_threads()) if device.type == "cpu" else (256, 1)
+
+    def compute(rows: np.ndarray) -> Tensor:
+        torch.set_num_threads(1)  # of this worker
+        with torch.inference_mode():
+            return network(inputs(rows, epoch)).cpu()
+
+    return parallel_map(compute, chunks(count, size), workers)
+
+
+def write_features(
+    file: Path, network: nn.Module, inputs: Inputs, count: int, epochs: int, device: torch.device
+) -> None:
+    """Store what a frozen part of a network makes of a split: one row an input, in a .npy file.
+
+    Rows are float32, or the bits of bfloat16 as uint16 (numpy has no bfloat16).
+
+    Args:
+        network: in eval mode, on ``device``, as the inputs are.
         epochs: rows are all pictures' views in epoch 1, then in epoch 2, ...; with 0 their central crops, once.
     """
-    with ArrayWriter(file) as features, torch.inference_mode():
+    with ArrayWriter(file) as features:
         for epoch in range(1, epochs + 1) if epochs else [0]:
-            for rows in chunks(count, BATCH):
-                features.append(network(inputs(rows, epoch)).float().cpu().numpy())
+            for output in outputs(network, inputs, count, epoch, device):
+                features.append((output.view(torch.uint16) if output.dtype == torch.bfloat16 else output).numpy())

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torchvision
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
-from torchvision.models import get_model, get_model_weights, list_models
-from torchvision.ops import StochasticDepth
 
 from pipeline.files import atomic
 from pipeline.runtime import UserError
+from pipeline.vision import StochasticDepth, get_model, get_model_weights, list_models, torchvision
 
 State = dict[str, Tensor]
 
@@ -225,6 +223,17 @@ def for_inference(frozen: nn.Module) -> nn.Module:
     BatchNorm is folded into the convolutions and the weights lie channels-last.
     """
     return fuse(frozen.eval()).requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def in_precision(network: nn.Module, precision: str, device: torch.device) -> nn.Module:
+    """Let the forward pass of ``network`` compute in ``precision``, fp32 or bf16; its weights stay float32.
+
+    bf16 is torch's autocast: convolutions and linear layers take and give bfloat16
+    (https://docs.pytorch.org/docs/stable/amp.html).
+    """
+    if precision == "bf16":
+        network.forward = torch.autocast(device.type, torch.bfloat16)(network.forward)
+    return network
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:

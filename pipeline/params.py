@@ -17,6 +17,7 @@ Rate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+Precision = Literal["fp32", "bf16"]
 Module = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")]
 
 
@@ -133,6 +134,7 @@ class Params(Section):
     dataset: Dataset
     transforms: Transforms
     threads: Threads
+    precision: Precision
     features: dict[Module, Module]
     train: Train
     approaches: Annotated[dict[Name, Approach], Field(min_length=1)]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.inputs import BATCH, Inputs, chunks
+from pipeline.inputs import Inputs, chunks, outputs
 from pipeline.model import set_mode
 from pipeline.params import Train
 from pipeline.runtime import UserError
@@ -80,13 +80,13 @@ def fit(
         loss_sum = correct = 0.0
         for rows in batches(len(labels), params.batch_size, params.seed, number):
             truth = torch.from_numpy(labels[rows]).to(device)
-            outputs = head(inputs(rows, number))
-            loss = cross_entropy(outputs, truth)
+            logits = head(inputs(rows, number)).float()
+            loss = cross_entropy(logits, truth)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             loss_sum += loss.item() * len(rows)
-            correct += int((outputs.argmax(1) == truth).sum())
+            correct += int((logits.argmax(1) == truth).sum())
         if not math.isfinite(loss_sum):
             raise UserError(f"the training loss of epoch {number} is not finite; lower this approach's learning rates")
         set_mode(model, learning_rates, training=False)
@@ -100,11 +100,6 @@ def fit(
 
 def _evaluate(head: nn.Module, inputs: Inputs, labels: np.ndarray, device: torch.device) -> tuple[float, float]:
     """Mean cross-entropy and accuracy of ``head`` on the central crops of a split."""
-    loss_sum, correct = 0.0, 0
-    with torch.no_grad():
-        for rows in chunks(len(labels), BATCH):
-            outputs = head(inputs(rows, 0))
-            truth = torch.from_numpy(labels[rows]).to(device)
-            loss_sum += cross_entropy(outputs, truth, reduction="sum").item()
-            correct += int((outputs.argmax(1) == truth).sum())
-    return loss_sum / len(labels), correct / len(labels)
+    truth = torch.from_numpy(labels)
+    logits = torch.cat(list(outputs(head, inputs, len(labels), 0, device))).float()
+    return cross_entropy(logits, truth).item(), (logits.argmax(1) == truth).double().mean().item()

@@ -7,7 +7,7 @@ from pipeline.evaluate import per_class, predict, predictions, scores
 from pipeline.files import atomic, write_json
 from pipeline.images import Split
 from pipeline.inputs import open_inputs
-from pipeline.model import for_inference, load_model, section, weights_digest
+from pipeline.model import for_inference, in_precision, load_model, section, weights_digest
 from pipeline.params import Transforms, load_params
 from pipeline.runtime import run_stage, torch_device
 
@@ -20,13 +20,13 @@ def main() -> None:
     device = torch_device(params.runtime.device, params.threads)
     model, header = load_model(Path(f"models/{name}.safetensors"))
     start, transforms = header["input"], Transforms.model_validate(header["transforms"])
-    network = for_inference(section(model, after=start)).to(device)
+    network = in_precision(for_inference(section(model, after=start)).to(device), params.precision, device)
 
     metrics: dict[str, object] = {}
     for split in ("test", "val"):
         images = Split(DATA / "pixels", split)
         inputs = open_inputs(DATA, start, images, transforms, device)
-        logits = predict(network, inputs, len(images))
+        logits = predict(network, inputs, len(images), device)
         metrics[split] = scores(logits, images.labels)
         if split == "test":
             table = predictions(logits, images)

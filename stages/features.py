@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 
 from pipeline.files import atomic
-from pipeline.flowers102 import SPLITS
-from pipeline.images import Split
+from pipeline.images import SPLITS, Split
 from pipeline.inputs import open_inputs, write_features
-from pipeline.model import for_inference, pretrained_network, read_backbone, section
+from pipeline.model import for_inference, in_precision, pretrained_network, read_backbone, section
 from pipeline.params import load_params
 from pipeline.runtime import run_stage, torch_device
 
@@ -20,11 +19,13 @@ def main() -> None:
     device = torch_device(params.runtime.device, params.threads)
     backbone = pretrained_network(params.network, read_backbone(BACKBONE))
     network = for_inference(section(backbone, after=start, to=module)).to(device)
+    network = in_precision(network, params.precision, device)
     with atomic(*(DATA / module / f"{split}.npy" for split in SPLITS)) as paths:
         for split, path in zip(SPLITS, paths, strict=True):
             images = Split(DATA / "pixels", split)
             inputs = open_inputs(DATA, start, images, params.transforms, device, params.train.seed)
-            write_features(path, network, inputs, len(images), params.train.epochs if split == "train" else 0)
+            epochs = params.train.epochs if split == "train" else 0
+            write_features(path, network, inputs, len(images), epochs, device)
             print(f"{module} of {len(images):,} {split} pictures: {path.stat().st_size:,} bytes", flush=True)
 
 

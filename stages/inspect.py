@@ -9,7 +9,7 @@ import torch
 from pipeline import plots
 from pipeline.evaluate import top_classes
 from pipeline.files import atomic, write_json
-from pipeline.images import Split
+from pipeline.images import SPLITS, Split
 from pipeline.inputs import normalise
 from pipeline.model import category_names, pretrained_network, read_backbone
 from pipeline.params import load_params
@@ -25,7 +25,7 @@ def main() -> None:
     transforms = params.transforms
     classes = pd.read_csv(PIXELS / "classes.csv")["name"]
     train = Split(PIXELS, "train")
-    counts = {split: pd.read_csv(PIXELS / f"{split}.csv")["label"].value_counts() for split in ("train", "val", "test")}
+    counts = {split: pd.read_csv(PIXELS / f"{split}.csv")["label"].value_counts() for split in SPLITS}
     dataset = {
         split: {
             "pictures": int(count.sum()),

@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 from pipeline.arrays import ArrayWriter
 from pipeline.files import atomic
-from pipeline.flowers102 import SPLITS, check_splits, class_names, read_archive, read_splits
-from pipeline.images import pack
+from pipeline.flowers102 import check_splits, class_names, read_archive, read_splits
+from pipeline.images import SPLITS, pack
 from pipeline.params import load_params
 from pipeline.runtime import cpu_workers, run_stage
 

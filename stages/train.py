@@ -11,7 +11,16 @@ from pipeline.checkpoint import Checkpoint, fingerprint
 from pipeline.files import atomic
 from pipeline.images import Split
 from pipeline.inputs import open_inputs
-from pipeline.model import check_frozen, count_parameters, new_network, read_backbone, save_model, section, unfreeze
+from pipeline.model import (
+    check_frozen,
+    count_parameters,
+    in_precision,
+    new_network,
+    read_backbone,
+    save_model,
+    section,
+    unfreeze,
+)
 from pipeline.params import load_params
 from pipeline.runtime import run_stage, torch_device
 from pipeline.train import fit
@@ -35,7 +44,7 @@ def main() -> None:
     state = read_backbone(BACKBONE) if approach.initial == "backbone" else None
     model = new_network(params.network, state, len(classes), params.train.seed).to(device)
     unfreeze(model, rates, f"approaches.{name}.learning_rates")
-    head = section(model, after=approach.input)
+    head = in_precision(section(model, after=approach.input), params.precision, device)
     if approach.input != "pixels":
         check_frozen(section(model, to=approach.input), rates, f"approaches.{name}")
     header = {
@@ -48,7 +57,7 @@ def main() -> None:
     }
     print(f"{name} on {device}: {parameters['trainable']:,} of {parameters['total']:,} parameters are trained")
 
-    recipe = [header, approach.model_dump(), params.train.model_dump(), params.threads, str(device)]
+    recipe = [header, approach.model_dump(), params.train.model_dump(), params.threads, params.precision, str(device)]
     files = [DATA / "pixels" / name for name in ("train.csv", "val.csv")]
     files += [DATA / approach.input / name for name in ("train.npy", "val.npy")]
     checkpoint = Checkpoint(Path(f".resume/{name}"), fingerprint([BACKBONE, *files, *CODE], recipe))

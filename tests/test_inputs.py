@@ -9,10 +9,11 @@ import torch
 
 from pipeline.arrays import ArrayReader, ArrayWriter
 from pipeline.images import Split
-from pipeline.inputs import feature_inputs, pixel_inputs, view, views
-from pipeline.model import load_model, pretrained_network, read_backbone, section
+from pipeline.inputs import feature_inputs, outputs, pixel_inputs, view, views
+from pipeline.model import for_inference, load_model, pretrained_network, read_backbone, section
 from pipeline.params import load_params
 from pipeline.runtime import UserError
+from pipeline.vision import get_model
 
 
 def test_a_view_is_a_function_of_seed_epoch_and_image() -> None:
@@ -74,6 +75,23 @@ def test_the_saved_model_predicts_from_pixels_what_evaluation_predicted_from_fea
     table = np.genfromtxt(project / "predictions" / f"{approach}.csv", delimiter=",", names=True)
     assert logits.argmax(1).tolist() == table["prediction"].tolist()
     assert logits.softmax(1).max(1).values.numpy() == pytest.approx(table["confidence"], abs=1e-4)
+
+
+def test_threads_that_share_the_chunks_change_no_bit() -> None:
+    network = for_inference(section(get_model("resnet18"), to="layer3"))
+    pictures, cpu, threads = torch.rand(37, 3, 64, 64), torch.device("cpu"), torch.get_num_threads()
+    results = []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            found = list(outputs(network, lambda rows, epoch: pictures[rows], 37, 0, cpu))
+            assert [len(chunk) for chunk in found] == [8, 8, 8, 8, 5]
+            assert torch.get_num_threads() == number
+            results.append(torch.cat(found))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
 
 
 def test_arrays_written_in_blocks_are_plain_npy_files(tmp_path: Path) -> None:

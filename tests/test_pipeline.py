@@ -6,11 +6,15 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from PIL import Image
 
+from pipeline.arrays import ArrayReader
+from pipeline.model import load_model
 from tests.conftest import Run
 
 
@@ -83,6 +87,26 @@ def test_a_third_approach_is_an_edit_of_params_alone(copy: Path, run: Run) -> No
     parameters = json.loads((copy / "metrics" / "from_scratch.json").read_text())["parameters"]
     assert parameters["total"] == parameters["trainable"]
     assert "from_scratch" in set(pd.read_csv(copy / "report" / "curves.csv")["approach"])
+
+
+def test_bf16_halves_the_features_and_reproduces(copy: Path, run: Run) -> None:
+    exact = ArrayReader(copy / "data/layer3/test.npy").read(0, 12)
+    edit_params(copy, "precision: fp32", "precision: bf16")
+    result = run(copy, "dvc", "repro")
+    assert result.returncode == 0, result.stdout
+    assert "prepare" not in stages_run(result.stdout)
+    bits = ArrayReader(copy / "data/layer3/test.npy").read(0, 12)
+    assert bits.itemsize == 2
+    rounded = torch.from_numpy(bits).view(torch.bfloat16).float().numpy()
+    assert not np.array_equal(rounded, exact)
+    assert np.abs(rounded - exact).max() < 0.05 * np.abs(exact).max()
+    model, _ = load_model(copy / "models/fine_tuning.safetensors")
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+    lock = (copy / "dvc.lock").read_bytes()
+    result = run(copy, "dvc", "repro", "--force", "--single-item", "features@layer3", "train@fine_tuning")
+    assert stages_run(result.stdout) == ["features@layer3", "train@fine_tuning"]
+    assert (copy / "dvc.lock").read_bytes() == lock
 
 
 def test_plots_show_all_approaches_in_one_figure(copy: Path, run: Run) -> None:

@@ -1,0 +1,34 @@
+"""torchvision without the half of its import time that nothing here needs."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tools.sandbox import PROJECT
+
+
+def python(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "features", "inspect", "train"])
+def test_importing_a_stage_does_not_import_dynamo(stage: str) -> None:
+    python(f"import sys, stages.{stage}; assert 'torch' in sys.modules and 'torch._dynamo' not in sys.modules")
+
+
+@pytest.mark.parametrize("stage", ["compare", "download", "prepare"])
+def test_stages_that_compute_nothing_with_torch_do_not_import_it(stage: str) -> None:
+    python(f"import sys, stages.{stage}; assert 'torch' not in sys.modules")
+
+
+def test_who_needs_dynamo_in_torchvision_still_gets_it() -> None:
+    python("""
+import sys
+import pipeline.vision
+module = sys.modules["torchvision.ops.roi_align"]
+answer = module.is_compile_supported("cpu")
+from torch._dynamo.utils import is_compile_supported
+assert is_compile_supported is not module.is_compile_supported
+assert answer == is_compile_supported("cpu")
+""")
