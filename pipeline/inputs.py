@@ -113,7 +113,7 @@ def outputs(network: nn.Module, inputs: Inputs, count: int, epoch: int, device: 
     Yields:
         Tensors on the CPU.
     """
-    size, workers = (8, torch.get_num_threads()) if device.type == "cpu" else (256, 1)
+    size, workers = (16, torch.get_num_threads()) if device.type == "cpu" else (256, 1)
 
     def compute(rows: np.ndarray) -> Tensor:
         torch.set_num_threads(1)  # of this worker

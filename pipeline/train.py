@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from pipeline.images import parallel_map
 from pipeline.inputs import Inputs, chunks, outputs
 from pipeline.model import set_mode
 from pipeline.params import Train
@@ -78,9 +79,12 @@ def fit(
     for number in range(len(finished) + 1, params.epochs + 1):
         set_mode(model, learning_rates, training=True)
         loss_sum = correct = 0.0
-        for rows in batches(len(labels), params.batch_size, params.seed, number):
+        order = batches(len(labels), params.batch_size, params.seed, number)
+        # The next inputs are read while the network computes.
+        ahead = parallel_map(lambda wanted: inputs(*wanted), [(rows, number) for rows in order], workers=1)
+        for rows, batch in zip(order, ahead, strict=True):
             truth = torch.from_numpy(labels[rows]).to(device)
-            logits = head(inputs(rows, number)).float()
+            logits = head(batch).float()
             loss = cross_entropy(logits, truth)
             optimizer.zero_grad()
             loss.backward()
