@@ -3,11 +3,12 @@
 All get the same archive, splits and weights, already here, and do the same work: both approaches, all epochs,
 validation in each, then the test set.
 
---full    one round of the experiment in params.yaml, in place of two of the one that reduced.yaml makes of it
---peers   fastai and timm too; they must be installed (make peers)
+--full    the experiment in params.yaml, in place of the one that reduced.yaml makes of it; one round in place of two
+--peers   fastai and timm too, which must be installed (make peers); one round
 """
 
 import argparse
+import io
 import json
 import re
 import shutil
@@ -19,30 +20,58 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import yaml
+from PIL import Image
 
 from benchmarks.measure import Cost, measure
+from pipeline.files import hex_digest
 from pipeline.params import Params, load_params
 from pipeline.runtime import for_people
 from pipeline.statistics import accuracy_interval
 from tools.sandbox import PROJECT, environment, update
 
 DVC = [sys.executable, "-m", "dvc"]
+RAW = ["download", "backbone"]  # the stages that make the raw files
+SHORT_SIDE = 500  # of the photographs of Flowers-102, pixels
 NO_OPS = 5  # times that a `dvc repro` with nothing to do is measured
 
 
 def set_up(directory: Path, changes: dict[str, Any]) -> Path:
     """A sandbox in which the raw files lie, and (returned) the folder of them that torchvision expects."""
+    if changes:
+        changes = drawn(directory.with_name("drawn"), changes)
     update(directory, changes)
-    subprocess.run([*DVC, "repro", "--quiet", "download", "backbone"], cwd=directory, env=environment(), check=True)
+    subprocess.run([*DVC, "repro", "--quiet", *RAW], cwd=directory, env=environment(), check=True)
     folder = directory.with_name("torchvision") / "flowers-102"
     with tarfile.open(directory / "data/raw/102flowers.tgz") as archive:
         archive.extractall(folder, filter="data")
     for name in ("imagelabels.mat", "setid.mat"):
         shutil.copy(directory / "data/raw" / name, folder)
     return folder.parent
+
+
+def drawn(directory: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    """Draw the raw files that ``changes`` describe, enlarge the pictures; returns ``changes`` that download them."""
+    update(directory, changes)
+    subprocess.run([*DVC, "repro", "--quiet", *RAW], cwd=directory, env=environment(), check=True)
+    raw = directory / "data" / "raw"
+    with tarfile.open(raw / "102flowers.tgz") as small, tarfile.open(raw / "large.tgz", "w:gz") as large:
+        for member in small:
+            image = Image.open(cast(IO[bytes], small.extractfile(member)))
+            content = io.BytesIO()
+            scale = SHORT_SIDE / min(image.size)
+            image.resize((round(image.width * scale), round(image.height * scale))).save(content, "JPEG", quality=90)
+            member.size = content.tell()
+            content.seek(0)
+            large.addfile(member, content)
+    names = {"archive": "large.tgz", "labels": "imagelabels.mat", "splits": "setid.mat", "backbone": "backbone.pth"}
+    files = {
+        key: {"url": str(raw / name), "checksum": f"md5:{hex_digest(raw / name, 'md5')}"} for key, name in names.items()
+    }
+    backbone = files.pop("backbone")
+    return changes | {"source": "download", "download": {"flowers": files, "backbone": backbone}}
 
 
 def profile(project: Path, start: float) -> dict[str, float]:
@@ -111,7 +140,7 @@ def main() -> None:
 
     costs: dict[str, list[Cost]] = {name: [] for name in (*scripts, "pipeline")}
     results = {}
-    rounds = 1 if options.full else 2
+    rounds = 1 if options.full or options.peers else 2
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary) / "base"
         root = set_up(base, changes)
