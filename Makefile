@@ -22,7 +22,7 @@ SEEDS ?= 0 1 2
 seeds: .venv/ready   ## the experiment over several seeds (SEEDS="0 1 2"): mean, range, interval, paired difference
 	python -m tools.seeds $(SEEDS)
 
-bench: .venv/ready   ## the pipeline against a plain script, a tenth of the experiment in about 10 minutes; FULL=1: all of it, over an hour
+bench: .venv/ready   ## the pipeline against a plain script, a tenth of the experiment in about 10 minutes; FULL=1: all of it, about an hour
 	python -m benchmarks.bench $(if $(FULL),--full)
 
 peers: benchmarks/.venv/ready   ## the same, against fastai and timm too (in an environment of their own)

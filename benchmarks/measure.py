@@ -49,5 +49,5 @@ def measure(command: list[str], directory: Path) -> Cost:
         text = output.read_text()
     if status:
         raise UserError(f"{' '.join(command)} failed:\n{text[-2000:]}")
-    print(f"  {' '.join(command)[-80:]}: {wall:.1f} s", flush=True)
+    print(f"  {' '.join(command[2:])[:60]}: {wall:.1f} s", flush=True)
     return Cost(wall, cpu, memory, text)
