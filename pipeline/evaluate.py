@@ -1,23 +1,11 @@
-"""Evaluation: every picture of a split once, and what follows from the predictions."""
+"""Evaluation: what follows from the logits of a split."""
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from torch.nn.functional import cross_entropy
 
 from pipeline.images import Split
-from pipeline.inputs import Inputs, outputs
-
-
-def predict(network: nn.Module, inputs: Inputs, count: int, device: torch.device) -> torch.Tensor:
-    """Logits of every picture of a split, in the order of the index: float32 [n, classes] on the CPU.
-
-    Args:
-        network: what follows ``inputs``, in eval mode, on ``device``, as they are.
-        count: pictures of the split.
-    """
-    return torch.cat(list(outputs(network, inputs, count, 0, device))).float()
 
 
 def predictions(logits: torch.Tensor, images: Split) -> pd.DataFrame:

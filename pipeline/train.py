@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from pipeline.images import parallel_map
-from pipeline.inputs import Inputs, chunks, outputs
+from pipeline.inputs import Inputs, chunks, predict
 from pipeline.model import set_mode
 from pipeline.params import Train
 from pipeline.runtime import UserError
@@ -105,5 +105,5 @@ def fit(
 def _evaluate(head: nn.Module, inputs: Inputs, labels: np.ndarray, device: torch.device) -> tuple[float, float]:
     """Mean cross-entropy and accuracy of ``head`` on the central crops of a split."""
     truth = torch.from_numpy(labels)
-    logits = torch.cat(list(outputs(head, inputs, len(labels), 0, device))).float()
+    logits = predict(head, inputs, len(labels), device)
     return cross_entropy(logits, truth).item(), (logits.argmax(1) == truth).double().mean().item()

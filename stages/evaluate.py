@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from pipeline.evaluate import per_class, predict, predictions, scores
+from pipeline.evaluate import per_class, predictions, scores
 from pipeline.files import atomic, write_json
 from pipeline.images import Split
-from pipeline.inputs import open_inputs
+from pipeline.inputs import open_inputs, predict
 from pipeline.model import for_inference, in_precision, load_model, section, weights_digest
 from pipeline.params import Transforms, load_params
 from pipeline.runtime import run_stage, torch_device
