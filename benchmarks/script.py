@@ -5,6 +5,8 @@ Usage: python -m benchmarks.script ROOT WEIGHTS CLASSES EPOCHS   (ROOT as torchv
 
 import random
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +52,7 @@ def build(weights: str, classes: int, fine_tune: bool) -> tuple[nn.Module, torch
     return model, torch.optim.Adam(groups)
 
 
-def evaluate(model: nn.Module, loader: DataLoader, device: torch.device) -> tuple[float, float]:
+def evaluate(model: nn.Module, loader: Any, device: torch.device) -> tuple[float, float]:
     model.eval()
     loss, correct, total = 0.0, 0, 0
     with torch.no_grad():
@@ -61,6 +63,29 @@ def evaluate(model: nn.Module, loader: DataLoader, device: torch.device) -> tupl
             correct += (outputs.argmax(1) == labels).sum().item()
             total += len(labels)
     return loss / total, correct / total
+
+
+def fit(
+    name: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loaders: Mapping[str, Any],
+    epochs: int,
+    device: torch.device,
+) -> None:
+    model.to(device)
+    for epoch in range(epochs):
+        model.train()
+        for images, labels in loaders["train"]:
+            images, labels = images.to(device), labels.to(device)
+            loss = nn.functional.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        val_loss, val_accuracy = evaluate(model, loaders["val"], device)
+        print(f"{name} epoch {epoch + 1}/{epochs}: val loss {val_loss:.4f}, accuracy {val_accuracy:.1%}", flush=True)
+    test_loss, test_accuracy = evaluate(model, loaders["test"], device)
+    print(f"{name}: test loss {test_loss:.4f}, accuracy {test_accuracy:.4f}", flush=True)
 
 
 def main() -> None:
@@ -80,21 +105,7 @@ def main() -> None:
     }
     for name in ("feature_extraction", "fine_tuning"):
         model, optimizer = build(weights, classes, fine_tune=name == "fine_tuning")
-        model.to(device)
-        for epoch in range(epochs):
-            model.train()
-            for images, labels in loaders["train"]:
-                images, labels = images.to(device), labels.to(device)
-                loss = nn.functional.cross_entropy(model(images), labels)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-            val_loss, val_accuracy = evaluate(model, loaders["val"], device)
-            print(
-                f"{name} epoch {epoch + 1}/{epochs}: val loss {val_loss:.4f}, accuracy {val_accuracy:.1%}", flush=True
-            )
-        test_loss, test_accuracy = evaluate(model, loaders["test"], device)
-        print(f"{name}: test loss {test_loss:.4f}, accuracy {test_accuracy:.4f}", flush=True)
+        fit(name, model, optimizer, loaders, epochs, device)
 
 
 if __name__ == "__main__":

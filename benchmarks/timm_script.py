@@ -1,21 +1,20 @@
-"""The same work with timm's model, freezing and data pipeline. Usage: as benchmarks/script.py
+"""The script with timm's model, freezing and data pipeline. Usage: as benchmarks/script.py
 
 timm's training crops are all rescaled at random; here the training transform is the experiment's, on timm's fast path
 (uint8 arrays, collated fast, normalised on the device). Like fastai, timm drops the last, smaller batch of an epoch.
 """
 
 import sys
-from typing import Any
 
 import torch
 from timm import create_model
 from timm.data import create_loader
 from timm.data.transforms import ToNumpy
-from timm.utils import AverageMeter, accuracy, freeze, random_seed
+from timm.utils import freeze, random_seed
 from torch import nn
 from torchvision import transforms
 
-from benchmarks.script import BATCH, SEED, WORKERS, Flowers
+from benchmarks.script import BATCH, SEED, WORKERS, Flowers, fit
 
 TRAIN = [transforms.Resize(256), transforms.RandomCrop(224), transforms.RandomHorizontalFlip(), ToNumpy()]
 FROZEN = ["conv1", "bn1", "layer1", "layer2", "layer3"]
@@ -32,17 +31,6 @@ def build(weights: str, classes: int, fine_tune: bool) -> tuple[nn.Module, torch
     return model, torch.optim.Adam(groups)
 
 
-def evaluate(model: nn.Module, loader: Any) -> tuple[float, float]:
-    model.eval()
-    losses, correct = AverageMeter(), AverageMeter()
-    with torch.inference_mode():
-        for images, labels in loader:
-            outputs = model(images)
-            losses.update(nn.functional.cross_entropy(outputs, labels).item(), len(labels))
-            correct.update(accuracy(outputs, labels)[0].item() / 100, len(labels))
-    return losses.avg, correct.avg
-
-
 def main() -> None:
     root, weights, classes, epochs = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -57,20 +45,7 @@ def main() -> None:
             flowers.transform = transforms.Compose(TRAIN)
     for name in ("feature_extraction", "fine_tuning"):
         model, optimizer = build(weights, classes, fine_tune=name == "fine_tuning")
-        model.to(device)
-        for epoch in range(epochs):
-            model.train()
-            for images, labels in loaders["train"]:
-                loss = nn.functional.cross_entropy(model(images), labels)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-            val_loss, val_accuracy = evaluate(model, loaders["val"])
-            print(
-                f"{name} epoch {epoch + 1}/{epochs}: val loss {val_loss:.4f}, accuracy {val_accuracy:.1%}", flush=True
-            )
-        test_loss, test_accuracy = evaluate(model, loaders["test"])
-        print(f"{name}: test loss {test_loss:.4f}, accuracy {test_accuracy:.4f}", flush=True)
+        fit(name, model, optimizer, loaders, epochs, device)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ class Checkpoint:
         """Replace the state, atomically. ``state`` holds tensors and plain Python values."""
         content = io.BytesIO()
         torch.save(state, content)
-        checksum = hashlib.sha256(content.getvalue()).hexdigest()
-        with atomic(self.path) as (temporary,):
-            temporary.write_bytes(self.fingerprint.encode() + checksum.encode() + content.getvalue())
+        checksum = hashlib.sha256(content.getbuffer()).hexdigest()
+        with atomic(self.path) as (temporary,), temporary.open("wb") as file:
+            file.writelines([self.fingerprint.encode(), checksum.encode(), content.getbuffer()])
 
     def load(self) -> tuple[dict[str, Any] | None, str]:
         """The state if there is one that belongs to this training (else None), and a line that says so."""

@@ -113,7 +113,8 @@ def torch_device(setting: str, threads: int) -> "torch.device":
     import torch
 
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    # As use_deterministic_algorithms(True), which would import the compiler, a second and a half, to tell it too.
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
     # Uninitialised memory is only filled so that bugs show; it costs time and changes no result.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
