@@ -27,15 +27,15 @@ import numpy as np
 import torch
 import yaml
 from PIL import Image
+from pipeline.files import hex_digest
+from pipeline.model import pretrained_network, read_backbone
+from pipeline.runtime import for_people
+from pipeline.statistics import accuracy_interval
 from torch.optim.swa_utils import update_bn
 
 from benchmarks.measure import Cost, measure
 from benchmarks.script import BATCH, EVAL
-from pipeline.files import hex_digest
-from pipeline.model import pretrained_network, read_backbone
 from pipeline.params import Params, load_params
-from pipeline.runtime import for_people
-from pipeline.statistics import accuracy_interval
 from tools.sandbox import PROJECT, environment, update
 
 DVC = [sys.executable, "-m", "dvc"]

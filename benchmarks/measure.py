@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.runtime import UserError
+
 from tools.sandbox import environment
 
 LAUNCHER = """

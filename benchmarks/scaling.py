@@ -15,13 +15,13 @@ import pandas as pd
 import scipy.io
 import torch
 import yaml
+from pipeline.flowers102 import read_archive
+from pipeline.runtime import for_people
+from pipeline.synthetic import write_flowers
 from torchvision.models import resnet18
 
 from benchmarks.measure import measure
-from pipeline.flowers102 import read_archive
 from pipeline.params import SyntheticFlowers
-from pipeline.runtime import for_people
-from pipeline.synthetic import write_flowers
 from tools.sandbox import PROJECT, merge, update
 
 PICTURES, EPOCHS = (6_400, 25_600, 102_400), (1, 4, 8)

@@ -1,141 +1,39 @@
-"""The schema of params.yaml: every key, its type and range. Anything else is refused before work starts."""
+"""The schema of params.yaml as a whole: every key, its type and range. Anything else is refused before work starts.
+
+The schema refuses values and changes none, so no stage depends on it: a stage gets its values from
+stages/__main__.py, and dvc.yaml declares which.
+"""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML, YAMLError
 
-from pipeline.runtime import UserError
-
-Count = Annotated[int, Field(strict=True, ge=1)]
-Threads = Annotated[int, Field(strict=True, ge=1, le=256)]
-Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
-# Not strict: YAML 1.1 (PyYAML) reads 1e-3 as text, YAML 1.2 (DVC) as a number. Both shall mean 0.001.
-Rate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-Precision = Literal["fp32", "bf16"]
-Module = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class File(Section):
-    url: Annotated[str, Field(min_length=1)]
-    checksum: Annotated[str, Field(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{8,64})$")]
-
-
-class DownloadFlowers(Section):
-    archive: File
-    labels: File
-    splits: File
-
-
-class DownloadBackbone(File):
-    network: str
-
-
-class Download(Section):
-    flowers: DownloadFlowers
-    backbone: DownloadBackbone
-
-
-class SyntheticFlowers(Section):
-    seed: Seed
-    species: Annotated[int, Field(strict=True, ge=2)]
-    train_per_species: Count
-    val_per_species: Count
-    test_per_species: Count
-    size: Annotated[int, Field(strict=True, ge=16, le=1024)]
-
-
-class SyntheticBackbone(Section):
-    network: str
-    seed: Seed
-    species: Annotated[int, Field(strict=True, ge=2)]
-    images_per_species: Count
-    size: Annotated[int, Field(strict=True, ge=16, le=1024)]
-    crop: Annotated[int, Field(strict=True, ge=16, le=1024)]
-    epochs: Count
-    batch_size: Annotated[int, Field(strict=True, ge=2)]
-    learning_rate: Rate
-    threads: Threads
-
-    @model_validator(mode="after")
-    def crop_fits(self) -> "SyntheticBackbone":
-        if self.crop > self.size:
-            raise ValueError(f"crop = {self.crop} must not be larger than size = {self.size}")
-        return self
-
-
-class Synthetic(Section):
-    flowers: SyntheticFlowers
-    backbone: SyntheticBackbone
-
-
-class Dataset(Section):
-    classes: Annotated[int, Field(strict=True, ge=2)]
-    train: Count
-    val: Count
-    test: Count
-    class_names: Literal["flowers102", "numbered"]
-
-
-class Transforms(Section):
-    resize: Annotated[int, Field(strict=True, ge=16, le=4096)]
-    crop: Annotated[int, Field(strict=True, ge=16, le=4096)]
-    flip: Fraction
-    mean: Channels
-    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
-
-    @model_validator(mode="after")
-    def crop_fits(self) -> "Transforms":
-        if self.crop > self.resize:
-            raise ValueError(f"crop = {self.crop} must not be larger than resize = {self.resize}")
-        return self
-
-
-class Train(Section):
-    seed: Seed
-    epochs: Count
-    batch_size: Annotated[int, Field(strict=True, ge=2)]  # BatchNorm in training needs two
-
-
-class Approach(Section):
-    initial: Literal["backbone", "random"]
-    input: Module
-    learning_rates: Annotated[dict[str, Rate], Field(min_length=1)]
-
-
-class Published(Section):
-    val_accuracy: Fraction
-    val_loss: Annotated[float, Field(ge=0)]
-    test_accuracy: Fraction
-
-
-class Plots(Section):
-    dpi: Annotated[int, Field(strict=True, ge=30, le=600)]
+from pipeline.base.errors import UserError
+from pipeline.base.schema import Name, Section, Threads
+from pipeline.data.params import Transforms
+from pipeline.models.params import Backbone, Features, Precision
+from pipeline.report.params import Plots, Published
+from pipeline.sources.params import Draw, File, Images
+from pipeline.training.params import Approach, Train
 
 
 class Runtime(Section):
     device: Literal["auto", "cuda", "mps", "cpu"]
-    workers: Literal["auto"] | Count
+    workers: Literal["auto"] | Annotated[int, Field(strict=True, ge=1, le=256)]
 
 
 class Params(Section):
-    source: Literal["download", "synthetic"]
-    download: Download
-    synthetic: Synthetic
-    dataset: Dataset
+    download: dict[Name, File]
+    draw: Draw
+    images: Images
+    backbone: Backbone
     transforms: Transforms
     threads: Threads
     precision: Precision
-    features: dict[Module, Module]
+    features: Features
     train: Train
     approaches: Annotated[dict[Name, Approach], Field(min_length=1)]
     published: dict[Name, Published]
@@ -145,9 +43,9 @@ class Params(Section):
     @model_validator(mode="after")
     def inputs_exist(self) -> "Params":
         known = ["pixels", *self.features]
-        for module, source in self.features.items():  # DVC refuses circles
-            if source not in known:
-                raise ValueError(f"features.{module} = {source!r}: one of {', '.join(known)}")
+        for module, start in self.features.items():  # DVC refuses circles
+            if start not in known:
+                raise ValueError(f"features.{module} = {start!r}: one of {', '.join(known)}")
         for name, approach in self.approaches.items():
             if approach.input not in known:
                 raise ValueError(f"approaches.{name}.input = {approach.input!r}: one of {', '.join(known)}")
@@ -155,13 +53,22 @@ class Params(Section):
                 raise ValueError(f"approaches.{name}.input = {approach.input!r}: with initial = random only pixels")
         return self
 
-    @property
-    def network(self) -> str:
-        """The torchvision network of the active source."""
-        return (self.download if self.source == "download" else self.synthetic).backbone.network
+
+def read_yaml(path: str | Path) -> Any:
+    """What a YAML file holds, read as DVC reads it (YAML 1.2: 1e-3 is a number, 010 is ten; a repeated key is refused).
+
+    Raises:
+        UserError: not readable as YAML.
+    """
+    try:
+        return YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; run from the project's root") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
-def load_params(path: str | Path = "params.yaml") -> Params:
+def load_params(path: str | Path) -> Params:
     """Read and check params.yaml.
 
     Raises:
@@ -169,11 +76,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
             text has one line per fault with the key, the value and what is allowed.
     """
     try:
-        return Params.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; run from the project's root") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        return Params.model_validate(read_yaml(path))
     except ValidationError as error:
         faults: dict[str, list[str]] = {}  # a value of two allowed kinds has one fault for each
         for fault in error.errors():

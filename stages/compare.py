@@ -1,46 +1,59 @@
-"""Stage compare: the table, the figures and the statistics of all approaches. Usage: python -m stages.compare"""
+"""One table, the statistics of the differences and the figures, of all approaches."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
+import yaml
 
-from pipeline import plots
-from pipeline.compare import curves, differences, markdown, summary
-from pipeline.files import atomic, write_json
-from pipeline.params import load_params
-from pipeline.runtime import run_stage
+from pipeline.base.files import atomic, write_csv, write_json
+from pipeline.report import figures
+from pipeline.report.comparison import curves, differences, markdown, summary
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
 
 REPORT = Path("report")
 
 
-def main() -> None:
-    params = load_params()
-    metrics = {name: json.loads(Path(f"metrics/{name}.json").read_text()) for name in params.approaches}
-    histories = {name: pd.read_csv(f"history/{name}.csv") for name in params.approaches}
-    predictions = {name: pd.read_csv(f"predictions/{name}.csv") for name in params.approaches}
-    classes = {name: pd.read_csv(f"per_class/{name}.csv") for name in params.approaches}
+def discard_removed(approaches: Collection[str]) -> None:
+    """Delete what approaches made that params.yaml no longer has, as dvc.lock names it.
 
+    DVC leaves these files where they are, and the folders they lie in are deps of this stage as a whole.
+    """
+    lock = Path("dvc.lock")
+    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.exists() else {}
+    for stage, entry in stages.items():
+        kind, _, name = stage.partition("@")
+        if kind in ("train", "evaluate") and name not in approaches:
+            for out in entry["outs"]:
+                Path(out["path"]).unlink(missing_ok=True)
+
+
+def main(params: "Params") -> None:
+    discard_removed(params.approaches)
+    metrics = {name: json.loads(Path(f"metrics/{name}.json").read_text()) for name in params.approaches}
+    histories, predictions, classes = (
+        {name: pd.read_csv(f"{folder}/{name}.csv") for name in params.approaches}
+        for folder in ("history", "predictions", "per_class")
+    )
     table = summary(params.approaches, metrics, params.published)
     pairs = differences(predictions)
     text = markdown(table, pairs)
-
-    figures = {
-        "comparison": plots.comparison(table),
-        "confusion": plots.confusion(predictions),
-        "per_class": plots.per_class(classes),
-        "training_curves": plots.training_curves(histories),
+    drawn = {
+        "comparison": figures.comparison(table),
+        "confusion": figures.confusion(predictions),
+        "per_class": figures.per_class(classes),
+        "training_curves": figures.training_curves(histories),
     }
     tables = [REPORT / name for name in ("comparison.csv", "comparison.json", "comparison.md", "curves.csv")]
-    with atomic(*tables, *(REPORT / f"{name}.png" for name in figures)) as paths:
-        table.to_csv(paths[0], index=False, lineterminator="\n", float_format="%.6f")
+    with atomic(*tables, *(REPORT / f"{name}.png" for name in drawn)) as paths:
+        write_csv(paths[0], table)
         write_json(paths[1], {"approaches": json.loads(table.to_json(orient="records")), "differences": pairs})
-        paths[2].write_text(text)
-        curves(histories).to_csv(paths[3], index=False, lineterminator="\n", float_format="%.6f")
-        for path, figure in zip(paths[4:], figures.values(), strict=True):
-            plots.save(figure, path, params.plots.dpi)
+        paths[2].write_text(text, encoding="utf-8")
+        write_csv(paths[3], curves(histories))
+        for path, figure in zip(paths[4:], drawn.values(), strict=True):
+            figures.save(figure, path, params.plots.dpi)
     print(text)
-
-
-if __name__ == "__main__":
-    run_stage(main)

@@ -1,25 +1,16 @@
-"""Stages download and backbone, with source: download. Usage: python -m stages.download flowers|backbone"""
+"""Fetch one file, and believe it only if its checksum fits."""
 
-import sys
+from typing import TYPE_CHECKING
 
-from pipeline.download import fetch
-from pipeline.files import atomic
-from pipeline.params import load_params
-from pipeline.runtime import run_stage
+from pipeline.base.errors import choose
+from pipeline.base.files import atomic
+from pipeline.sources.download import fetch
 
-
-def main() -> None:
-    download = load_params().download
-    if sys.argv[1] == "backbone":
-        with atomic("data/raw/backbone.pth") as (path,):
-            fetch(download.backbone.url, download.backbone.checksum, path, "download.backbone")
-        return
-    flowers = download.flowers
-    with atomic("data/raw/102flowers.tgz", "data/raw/imagelabels.mat", "data/raw/setid.mat") as paths:
-        names = ("archive", "labels", "splits")
-        for name, file, path in zip(names, (flowers.archive, flowers.labels, flowers.splits), paths, strict=True):
-            fetch(file.url, file.checksum, path, f"download.flowers.{name}")
+if TYPE_CHECKING:
+    from pipeline.params import Params
 
 
-if __name__ == "__main__":
-    run_stage(main)
+def main(params: "Params", name: str) -> None:
+    file = choose(params.download, name, "download")
+    with atomic(file.path) as (path,):
+        fetch(file.url, file.checksum, path, f"download.{name}")

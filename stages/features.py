@@ -1,33 +1,38 @@
-"""Stage features: the output of a frozen module for every view, once. Usage: python -m stages.features MODULE INPUT"""
+"""What a frozen module of the backbone makes of every view, computed once for all approaches and epochs."""
 
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.files import atomic
-from pipeline.images import SPLITS, Split
-from pipeline.inputs import open_inputs, write_features
-from pipeline.model import for_inference, in_precision, pretrained_network, read_backbone, section
-from pipeline.params import load_params
-from pipeline.runtime import run_stage, torch_device
+from pipeline.base.arrays import ArrayWriter
+from pipeline.base.device import torch_device
+from pipeline.base.errors import choose
+from pipeline.base.files import atomic
+from pipeline.base.progress import progress
+from pipeline.data.pixels import Split
+from pipeline.data.raw import SPLITS
+from pipeline.models.features import features, open_inputs
+from pipeline.models.networks import pretrained_network, read_backbone
+from pipeline.models.sections import for_inference, in_precision, section
 
-DATA, BACKBONE = Path("data"), Path("data/raw/backbone.pth")
+if TYPE_CHECKING:
+    from pipeline.params import Params
+
+DATA = Path("data")
 
 
-def main() -> None:
-    module, start = sys.argv[1:]
-    params = load_params()
-    device = torch_device(params.runtime.device, params.threads)
-    backbone = pretrained_network(params.network, read_backbone(BACKBONE))
+def main(params: "Params", module: str) -> None:
+    start = choose(params.features, module, "features")
+    device, transforms = torch_device(params.runtime.device, params.threads), params.transforms.model_dump()
+    backbone = pretrained_network(params.backbone.network, read_backbone(Path(params.backbone.path)))
     network = for_inference(section(backbone, after=start, to=module)).to(device)
     network = in_precision(network, params.precision, device)
     with atomic(*(DATA / module / f"{split}.npy" for split in SPLITS)) as paths:
         for split, path in zip(SPLITS, paths, strict=True):
             images = Split(DATA / "pixels", split)
-            inputs = open_inputs(DATA, start, images, params.transforms, device, params.train.seed)
+            inputs = open_inputs(DATA, start, images, transforms, device, params.train.seed)
             epochs = params.train.epochs if split == "train" else 0
-            write_features(path, network, inputs, len(images), epochs, device)
-            print(f"{module} of {len(images):,} {split} pictures: {path.stat().st_size:,} bytes", flush=True)
-
-
-if __name__ == "__main__":
-    run_stage(main)
+            blocks = features(network, inputs, len(images), epochs, device)
+            with ArrayWriter(path) as file:
+                for block in progress(blocks, len(images) * (epochs or 1), f"{module} of {split}", "views", len):
+                    file.append(block)
+            print(f"{module} of {len(images):,} {split} images: {path.stat().st_size:,} bytes", flush=True)

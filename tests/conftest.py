@@ -1,4 +1,4 @@
-"""Tests run the real thing, small: real files, real DVC, a network of full depth on pictures of 32 pixels."""
+"""Tests run the real thing, small: real files, real DVC, a network of full depth on images of 32 pixels."""
 
 import shutil
 import subprocess
@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from filelock import FileLock
 
+from pipeline.params import read_yaml
 from tools.sandbox import PROJECT, commit, environment, merge, update
 
 # The demo, smaller: a whole run takes well under a minute.
 TINY: dict[str, Any] = merge(
-    yaml.safe_load((PROJECT / "tools" / "demo.yaml").read_text()),
+    read_yaml(PROJECT / "tools" / "demo.yaml"),
     {
-        "synthetic": {
-            "flowers": {
+        "draw": {
+            "images": {
                 "species": 4,
                 "train_per_species": 4,
                 "val_per_species": 2,
@@ -27,7 +27,6 @@ TINY: dict[str, Any] = merge(
             },
             "backbone": {"species": 3, "images_per_species": 4, "size": 36, "crop": 32, "epochs": 1, "batch_size": 4},
         },
-        "dataset": {"classes": 4, "train": 16, "val": 8, "test": 12},
         "transforms": {"resize": 36, "crop": 32},
         "train": {"epochs": 2, "batch_size": 8},
         "approaches": {"random_features": None},

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from pipeline.download import fetch
 from pipeline.runtime import UserError
+
 from tests.conftest import TINY, Run
 from tools.sandbox import merge, update
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 from pipeline.compare import markdown, summary
 from pipeline.evaluate import per_class, scores, top_classes
-from pipeline.params import Approach, Published
 from pipeline.statistics import accuracy_interval, mean_interval, paired_difference
+
+from pipeline.params import Approach, Published
 
 
 def test_scores_of_known_predictions() -> None:

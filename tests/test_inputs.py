@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from pipeline.arrays import ArrayReader, ArrayWriter
 from pipeline.images import Split
 from pipeline.inputs import feature_inputs, outputs, pixel_inputs, view, views
 from pipeline.model import for_inference, load_model, pretrained_network, read_backbone, section
-from pipeline.params import load_params
 from pipeline.runtime import UserError
 from pipeline.vision import get_model
+
+from pipeline.params import load_params
 
 
 def test_a_view_is_a_function_of_seed_epoch_and_image() -> None:

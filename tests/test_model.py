@@ -4,9 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-from torchvision.models import get_model
-
 from pipeline.model import (
     category_names,
     check_frozen,
@@ -22,8 +19,11 @@ from pipeline.model import (
     unfreeze,
     weights_digest,
 )
-from pipeline.params import load_params
 from pipeline.runtime import UserError
+from torch import nn
+from torchvision.models import get_model
+
+from pipeline.params import load_params
 from tools.sandbox import PROJECT
 
 # Networks of every family, and a module of each at which they are cut in two.

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
+from pipeline.runtime import UserError, torch_device
 
 from pipeline.params import load_params
-from pipeline.runtime import UserError, torch_device
 from tools.sandbox import PROJECT, merge
 
 DEFAULTS = yaml.safe_load((PROJECT / "params.yaml").read_text())

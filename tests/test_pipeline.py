@@ -12,9 +12,9 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-
 from pipeline.arrays import ArrayReader
 from pipeline.model import load_model
+
 from tests.conftest import Run
 
 

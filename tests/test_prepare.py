@@ -11,13 +11,13 @@ import pytest
 import scipy.io
 import torch
 from PIL import Image
-from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
-
 from pipeline.arrays import ArrayWriter
 from pipeline.flowers102 import check_splits, class_names, read_archive, read_splits
 from pipeline.images import Split, decode, pack, resize
 from pipeline.inputs import normalise
 from pipeline.runtime import UserError
+from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+
 from tests.conftest import Run
 
 SIZES = {"train": 4, "val": 4, "test": 6}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from pipeline.flowers102 import check_splits, read_archive, read_splits
 from pipeline.images import decode
-from pipeline.params import SyntheticFlowers
 from pipeline.synthetic import draw, species_traits, write_flowers
+
+from pipeline.params import SyntheticFlowers
 from tools.sandbox import merge
 
 PARAMS = SyntheticFlowers(seed=1, species=3, train_per_species=2, val_per_species=1, test_per_species=2, size=32)

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 from pipeline.images import Split
 from pipeline.inputs import pixel_inputs
 from pipeline.model import load_model, new_network, read_backbone, section, unfreeze
-from pipeline.params import load_params
 from pipeline.runtime import UserError
 from pipeline.train import batches, fit
+
+from pipeline.params import load_params
 from tests.conftest import Run
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.runtime import UserError, for_people
+from pipeline.base.errors import UserError, for_people
 from tools.sandbox import PROJECT, environment
 
 # What `dvc status` says of files that are merely not here.

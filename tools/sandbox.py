@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from pipeline.params import read_yaml
+
 PROJECT = Path(__file__).resolve().parent.parent
 # Files that git tracks and the pipeline writes: a copy makes its own.
 RESULTS = ("dvc.lock", "environment", "metrics")
@@ -43,7 +45,7 @@ def update(sandbox: Path, changes: dict[str, Any]) -> None:
         if not copy.exists() or not filecmp.cmp(original, copy, shallow=False):
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(original, copy)
-    params = merge(yaml.safe_load((PROJECT / "params.yaml").read_text()), changes)
+    params = merge(read_yaml(PROJECT / "params.yaml"), changes)
     text = yaml.safe_dump(params, sort_keys=False, allow_unicode=True)
     if not (sandbox / "params.yaml").exists() or (sandbox / "params.yaml").read_text() != text:
         (sandbox / "params.yaml").write_text(text)

@@ -11,9 +11,10 @@ from itertools import combinations
 
 import dvc.api
 
+from pipeline.base.errors import UserError, for_people
 from pipeline.params import load_params
-from pipeline.runtime import UserError, for_people
-from pipeline.statistics import mean_interval
+from pipeline.report.comparison import label
+from pipeline.report.confidence import mean_interval
 from tools.sandbox import environment
 
 # row of the table: where the figure stands in metrics/APPROACH.json
@@ -33,7 +34,7 @@ def run_seed(seed: int) -> dict[str, dict[str, float]]:
         raise UserError(f"the run with train.seed = {seed} failed; its own message stands above")
     metrics = {
         approach: json.loads(dvc.api.read(f"metrics/{approach}.json", rev=name))
-        for approach in load_params().approaches
+        for approach in load_params("params.yaml").approaches
     }
     return {
         approach: {split: values[split]["accuracy"] for split in ("val", "test")}
@@ -44,7 +45,7 @@ def run_seed(seed: int) -> dict[str, dict[str, float]]:
 def markdown(runs: dict[int, dict[str, dict[str, float]]]) -> str:
     """Mean, range and interval of each approach over the seeds, and the difference of every two within a seed."""
     approaches = list(next(iter(runs.values())))
-    rows = [[f"{len(runs)} seeds: {', '.join(map(str, runs))}", *(name.replace("_", " ") for name in approaches)]]
+    rows = [[f"{len(runs)} seeds: {', '.join(map(str, runs))}", *(label(name) for name in approaches)]]
     rows.append(["---"] * (len(approaches) + 1))
     for title, split in ACCURACIES.items():
         values = [[run[approach][split] for run in runs.values()] for approach in approaches]
@@ -57,11 +58,11 @@ def markdown(runs: dict[int, dict[str, dict[str, float]]]) -> str:
         points = [100 * (run[second]["test"] - run[first]["test"]) for run in runs.values()]
         low, high = mean_interval(points)
         lines.append(
-            f"\n{second.replace('_', ' ')} minus {first.replace('_', ' ')}, seed by seed: "
+            f"\n{label(second)} minus {label(first)}, seed by seed: "
             f"{', '.join(f'{value:+.1f}' for value in points)}; mean {sum(points) / len(points):+.1f} points of test "
             f"accuracy (95 % interval {low:+.1f} to {high:+.1f})."
         )
-    lines.append("\nThe test pictures are the same in every run: the luck of their draw is in none of these intervals.")
+    lines.append("\nThe test images are the same in every run: the luck of their draw is in none of these intervals.")
     return "\n".join(lines) + "\n"
 
 

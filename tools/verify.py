@@ -18,8 +18,10 @@ from typing import Any
 import yaml
 from dvc.repo import Repo
 
-from pipeline.files import hex_digest
-from pipeline.runtime import UserError, cpu_workers, for_people
+from pipeline.base.errors import UserError, for_people
+from pipeline.base.files import hex_digest
+from pipeline.base.parallel import cpu_workers
+from pipeline.params import read_yaml
 from tools.sandbox import PROJECT, RESULTS, environment, merge
 
 # How far metrics may move in another environment, which rounds otherwise; several times what was measured (README).
@@ -110,9 +112,9 @@ def clone(directory: Path, changes: dict[str, Any], real: bool) -> None:
     for name in RESULTS:
         shutil.rmtree(directory / name) if (directory / name).is_dir() else (directory / name).unlink(missing_ok=True)
     path = directory / "params.yaml"
-    params = yaml.safe_load(path.read_text())
+    params = read_yaml(path)
     if not real:
-        params = merge(params, yaml.safe_load((directory / "tools" / "demo.yaml").read_text()))
+        params = merge(params, read_yaml(directory / "tools" / "demo.yaml"))
     path.write_text(yaml.safe_dump(merge(params, changes), sort_keys=False, allow_unicode=True))
 
 

@@ -6,7 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextmanager
@@ -23,7 +26,7 @@ def atomic(*paths: str | Path) -> Iterator[list[Path]]:
             path.parent.mkdir(parents=True, exist_ok=True)
         yield temporaries
         for temporary in temporaries:
-            with temporary.open("rb+") as file:
+            with temporary.open("rb") as file:
                 os.fsync(file.fileno())
         for temporary, final in zip(temporaries, finals, strict=True):
             temporary.replace(final)
@@ -47,3 +50,8 @@ def hex_digest(path: str | Path, algorithm: str) -> str:
     """Hex digest of a file's bytes, by an algorithm that :mod:`hashlib` knows."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def write_csv(path: Path, table: "pd.DataFrame", float_format: str | None = "%.6f") -> None:
+    """Write ``table`` as CSV, floats with six decimals, the same bytes on every platform. Not atomic by itself."""
+    table.to_csv(path, index=False, lineterminator="\n", float_format=float_format, encoding="utf-8")

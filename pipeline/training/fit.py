@@ -1,22 +1,28 @@
 """Training: the loop over epochs and batches."""
 
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.images import parallel_map
-from pipeline.inputs import Inputs, chunks, predict
-from pipeline.model import set_mode
-from pipeline.params import Train
-from pipeline.runtime import UserError
+from pipeline.base.errors import UserError
+from pipeline.base.parallel import parallel_map
+from pipeline.data.views import Inputs, chunks
+from pipeline.models.features import predict
+from pipeline.models.sections import set_mode
 
-ORDER = 1  # purpose of a random address, as VIEW in pipeline/inputs.py
+if TYPE_CHECKING:
+    from pipeline.training.checkpoint import Checkpoint
+    from pipeline.training.params import Train
+
+ORDER = 1  # purpose of a random address, as VIEW in pipeline/data/views.py
 
 
 @dataclass(frozen=True)
@@ -45,20 +51,19 @@ def fit(
     learning_rates: dict[str, float],
     train: tuple[Inputs, np.ndarray],
     val: tuple[Inputs, np.ndarray],
-    params: Train,
+    params: "Train",
     device: torch.device,
-    state: dict[str, Any] | None = None,
-    save: Callable[[dict[str, Any]], None] = lambda state: None,
+    checkpoint: "Checkpoint | None" = None,
 ) -> Iterator[Epoch]:
     """Train ``model`` in place with Adam and cross-entropy; yields after every epoch.
 
     Args:
-        model: partly frozen by :func:`pipeline.model.unfreeze`, on ``device``.
-        head: the part of it that follows the inputs; all of it, or :func:`pipeline.model.section`.
+        model: partly frozen by :func:`pipeline.models.sections.unfreeze`, on ``device``.
+        head: the part of it that follows the inputs; all of it, or :func:`pipeline.models.sections.section`.
         learning_rates: of the trained modules, by name.
         train, val: inputs and labels (int64 [n]) of a split.
-        state: what ``save`` was last given, to go on from there; the epochs in it are yielded again first.
-        save: called after every epoch with all that is needed to go on.
+        checkpoint: saved after every epoch; if it holds epochs of this very training, they are yielded again, and
+            training goes on from there.
 
     Raises:
         UserError: the loss has become infinite or no number.
@@ -69,7 +74,7 @@ def fit(
     )
     prefixes = tuple(f"{name}." for name in learning_rates)
     finished: list[dict[str, Any]] = []
-    if state:
+    if checkpoint and (state := checkpoint.load()):
         model.load_state_dict(state["trained"], strict=False)
         optimizer.load_state_dict(state["optimizer"])
         finished = state["epochs"]
@@ -98,7 +103,8 @@ def fit(
         epoch = Epoch(number, loss_sum / len(labels), correct / len(labels), val_loss, val_accuracy)
         finished.append(asdict(epoch))
         trained = {name: value for name, value in model.state_dict().items() if name.startswith(prefixes)}
-        save({"trained": trained, "optimizer": optimizer.state_dict(), "epochs": finished})
+        if checkpoint:
+            checkpoint.save({"trained": trained, "optimizer": optimizer.state_dict(), "epochs": finished})
         yield epoch
 
 
@@ -107,3 +113,27 @@ def _evaluate(head: nn.Module, inputs: Inputs, labels: np.ndarray, device: torch
     truth = torch.from_numpy(labels)
     logits = predict(head, inputs, len(labels), device)
     return cross_entropy(logits, truth).item(), (logits.argmax(1) == truth).double().mean().item()
+
+
+def history(epochs: Iterator[Epoch], total: int, images: int) -> pd.DataFrame:
+    """Train epoch after epoch, printing a line after each; returns a row an epoch.
+
+    Args:
+        epochs: from :func:`fit`.
+        total: number of epochs.
+        images: in the training split.
+    """
+    rows, start = [], time.monotonic()
+    for epoch in epochs:
+        rows.append(asdict(epoch))
+        now = time.monotonic()
+        took, start = now - start, now
+        left = (total - epoch.epoch) * took
+        print(
+            f"epoch {epoch.epoch:2}/{total}: "
+            f"train loss {epoch.train_loss:.4f}, accuracy {epoch.train_accuracy:6.1%}; "
+            f"val loss {epoch.val_loss:.4f}, accuracy {epoch.val_accuracy:6.1%}; "
+            f"{images / max(took, 1e-9):,.0f} images/s, {left:.0f} s left",
+            flush=True,
+        )
+    return pd.DataFrame(rows)

@@ -6,8 +6,8 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
-from pipeline.files import hex_digest
-from pipeline.runtime import UserError
+from pipeline.base.errors import UserError
+from pipeline.base.files import hex_digest
 
 
 def fetch(url: str, checksum: str, destination: Path, key: str) -> None:

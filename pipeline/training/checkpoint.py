@@ -7,18 +7,26 @@ that determines the result, and its own checksum; a state that fits neither is r
 import hashlib
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pipeline.files import atomic, hex_digest
+from pipeline.base.environment import environment
+from pipeline.base.files import atomic, hex_digest
 
 
 def fingerprint(files: list[Path], values: Any) -> str:
-    """SHA-256 over the contents of ``files``, ``values`` (what JSON can hold) and torch's version, as hex digits."""
-    digests = [hex_digest(path, "sha256") for path in files]
-    return hashlib.sha256(json.dumps([torch.__version__, digests, values]).encode()).hexdigest()
+    """SHA-256 over what a training depends on, as hex digits.
+
+    That is the contents of ``files``, ``values`` (what JSON can hold), the code of this project that is loaded, and
+    the environment: versions, CPU, GPU.
+    """
+    loaded = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] in ("pipeline", "stages")]
+    code = [Path(module.__file__) for module in loaded if module.__file__]
+    digests = [hex_digest(path, "sha256") for path in [*files, *code]]
+    return hashlib.sha256(json.dumps([environment(), digests, values]).encode()).hexdigest()
 
 
 class Checkpoint:
@@ -35,17 +43,24 @@ class Checkpoint:
         with atomic(self.path) as (temporary,), temporary.open("wb") as file:
             file.writelines([self.fingerprint.encode(), checksum.encode(), content.getbuffer()])
 
-    def load(self) -> tuple[dict[str, Any] | None, str]:
-        """The state if there is one that belongs to this training (else None), and a line that says so."""
+    def load(self) -> dict[str, Any] | None:
+        """The state if there is one that belongs to this training (else None); prints which of both, and why."""
         try:
             stored = self.path.read_bytes()
         except FileNotFoundError:
-            return None, ""
+            return None
         if hashlib.sha256(stored[128:]).hexdigest().encode() != stored[64:128]:
-            return None, f"{self.path}: damaged, not resumed; starting over\n"
+            print(f"{self.path}: damaged, not resumed; starting over", flush=True)
+            return None
         if stored[:64] != self.fingerprint.encode():
-            return None, f"{self.path}: belongs to other params, data, weights or code, not resumed; starting over\n"
-        return torch.load(io.BytesIO(stored[128:]), weights_only=True), f"resumed from {self.path}\n"
+            print(
+                f"{self.path}: belongs to other params, data, weights, code or environment, not resumed; starting over",
+                flush=True,
+            )
+            return None
+        print(f"resumed from {self.path}", flush=True)
+        state: dict[str, Any] = torch.load(io.BytesIO(stored[128:]), weights_only=True)
+        return state
 
     def discard(self) -> None:
         """Remove the state; the training has its results."""

@@ -2,16 +2,38 @@
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pipeline.params import Approach, Published
-from pipeline.statistics import accuracy_interval, paired_difference
+from pipeline.report.confidence import accuracy_interval, paired_difference
+
+if TYPE_CHECKING:
+    from pipeline.report.params import Published
+    from pipeline.training.params import Approach
+
+
+def label(name: str) -> str:
+    """An approach's name, for people."""
+    return name.replace("fine_tuning", "fine-tuning").replace("_", " ")
+
+
+def dataset_summary(index: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
+    """Number of classes, and for each split the number of images, in all and of the smallest and largest class.
+
+    Args:
+        index: as in pipeline/data/raw.py.
+    """
+    summary: dict[str, Any] = {"classes": len(classes)}
+    for split in index["split"].unique():
+        counts = index.loc[index["split"] == split, "label"].value_counts()
+        sizes = {"images": counts.sum(), "fewest_of_a_class": counts.min(), "most_of_a_class": counts.max()}
+        summary[split] = {name: int(size) for name, size in sizes.items()}
+    return summary
 
 
 def summary(
-    approaches: Mapping[str, Approach], metrics: Mapping[str, Any], published: Mapping[str, Published]
+    approaches: Mapping[str, "Approach"], metrics: Mapping[str, Any], published: Mapping[str, "Published"]
 ) -> pd.DataFrame:
     """One row an approach: parameters, learning rates, accuracies (fractions), losses (nats), published figures."""
     rows = []
@@ -43,9 +65,9 @@ def summary(
 
 
 def differences(predictions: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
-    """The paired difference of every two approaches on the test pictures, second minus first."""
+    """The paired difference of every two approaches on the test images, second minus first."""
     first_ids = next(iter(predictions.values()))["id"]
-    assert all(table["id"].equals(first_ids) for table in predictions.values()), "predictions of different pictures"
+    assert all(table["id"].equals(first_ids) for table in predictions.values()), "predictions of different images"
     correct = {name: (table["label"] == table["prediction"]).to_numpy() for name, table in predictions.items()}
     return [
         {"first": first, "second": second} | paired_difference(correct[first], correct[second])
@@ -77,19 +99,19 @@ def markdown(table: pd.DataFrame, pairs: list[dict[str, Any]]) -> str:
         "test loss": lambda row: f"{row['test_loss']:.4f}",
     }
     columns = table.to_dict("records")
-    lines = ["| | " + " | ".join(row["approach"].replace("_", " ") for row in columns) + " |"]
+    lines = ["| | " + " | ".join(label(row["approach"]) for row in columns) + " |"]
     lines.append("|---" * (len(columns) + 1) + "|")
     lines += [f"| {title} | " + " | ".join(show(row) for row in columns) + " |" for title, show in rows.items()]
-    lines += ["", f"Test split: {columns[0]['n_test']:,} pictures."]
+    lines += ["", f"Test split: {columns[0]['n_test']:,} images."]
     if any(str(column).startswith("published_") for column in table):
         lines[-1] += " In brackets: the published figures."
     for pair in pairs:
         p_value = "< 0.0001" if pair["p_value"] < 1e-4 else f"= {pair['p_value']:.4f}"
         lines.append(
-            f"\n{pair['second'].replace('_', ' ')} minus {pair['first'].replace('_', ' ')}: "
+            f"\n{label(pair['second'])} minus {label(pair['first'])}: "
             f"{100 * pair['difference']:+.1f} points of test accuracy "
             f"(95 % interval {100 * pair['low']:+.1f} to {100 * pair['high']:+.1f}; "
-            f"McNemar's exact test on {pair['only_first']} against {pair['only_second']} pictures, "
+            f"McNemar's exact test on {pair['only_first']} against {pair['only_second']} images, "
             f"p {p_value})."
         )
     return "\n".join(lines) + "\n"

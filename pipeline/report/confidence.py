@@ -16,16 +16,16 @@ def accuracy_interval(correct: int, n: int) -> tuple[float, float]:
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray) -> dict[str, float | int]:
-    """Do two models differ on the same pictures?
+    """Do two models differ on the same images?
 
     Args:
-        first, second: bool [n], which pictures each model classifies correctly, in the same order.
+        first, second: bool [n], which images each model classifies correctly, in the same order.
 
     Returns:
         ``difference``: accuracy of second minus first, a fraction; ``low``, ``high``: its 95 % interval by the
-        adjusted Wald method for paired proportions (Agresti & Min, Statistics in Medicine 2005: half a picture
-        added to each cell of the 2 x 2 table); ``only_first``, ``only_second``: pictures that only one model gets
-        right; ``p_value``: McNemar's test, exact (two-sided binomial on those pictures).
+        adjusted Wald method for paired proportions (Agresti & Min, Statistics in Medicine 2005: half a image
+        added to each cell of the 2 x 2 table); ``only_first``, ``only_second``: images that only one model gets
+        right; ``p_value``: McNemar's test, exact (two-sided binomial on those images).
     """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     n, b, c = len(first) + 2, only_first + 0.5, only_second + 0.5

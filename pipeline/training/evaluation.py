@@ -5,11 +5,11 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
-from pipeline.images import Split
+from pipeline.data.pixels import Split
 
 
 def predictions(logits: torch.Tensor, images: Split) -> pd.DataFrame:
-    """One row a picture: id, label, prediction (classes), confidence (softmax probability of the prediction)."""
+    """One row a image: id, label, prediction (classes), confidence (softmax probability of the prediction)."""
     confidence, prediction = logits.softmax(1).max(1)
     columns = {"id": images.ids, "label": images.labels, "prediction": prediction.numpy()}
     return pd.DataFrame(columns | {"confidence": confidence.numpy().astype(np.float64)})
@@ -51,7 +51,7 @@ def per_class(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 
 
 def top_classes(logits: torch.Tensor, names: list[str], count: int = 5) -> pd.DataFrame:
-    """The ``count`` most probable classes of one picture: class, probability (softmax, fraction).
+    """The ``count`` most probable classes of one image: class, probability (softmax, fraction).
 
     Args:
         logits: float [classes], on the CPU.

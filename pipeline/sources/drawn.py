@@ -1,18 +1,18 @@
 """Drawn flowers, and a backbone pretrained on other drawn flowers: the experiment without a network connection.
 
 A species is a set of numbers drawn from (seed, species): petals, their shape, layers, colours, disc, veins. A
-picture of it varies in what a photograph varies in: rotation, tilt, size, place, light, focus, the leaves behind.
+image of it varies in what a photograph varies in: rotation, tilt, size, place, light, focus, the leaves behind.
 """
 
 import gzip
 import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.io
+import pandas as pd
 import torch
 from matplotlib.colors import hsv_to_rgb
 from PIL import Image
@@ -21,9 +21,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torchvision.models import get_model
 
-from pipeline.params import SyntheticBackbone, SyntheticFlowers
+if TYPE_CHECKING:
+    from pipeline.sources.params import DrawnBackbone, DrawnImages
 
-SPECIES, PICTURE = 0, 1  # what a random stream is for; its address is (purpose, seed, species[, number])
+SPECIES, IMAGE = 0, 1  # what a random stream is for; its address is (purpose, seed, species[, number])
 OVERSAMPLING = 2  # drawn this much larger, then scaled down, for smooth edges
 
 
@@ -48,11 +49,11 @@ def species_traits(seed: int, species: int) -> dict[str, Any]:
 
 
 def draw(traits: dict[str, Any], random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """One picture of a species.
+    """Draw one image of a species.
 
     Args:
         traits: from :func:`species_traits`.
-        random: gives everything that varies between pictures of one species.
+        random: gives everything that varies between images of one species.
         height, width: in pixels.
 
     Returns:
@@ -124,49 +125,51 @@ def _foliage(random: np.random.Generator, height: int, width: int) -> np.ndarray
     return hsv_to_rgb(np.stack([hue, np.full_like(value, random.uniform(0.25, 0.75)), value], axis=-1))
 
 
-def write_flowers(archive: Path, labels: Path, splits: Path, params: SyntheticFlowers, progress: Callable) -> None:
-    """Draw a data set and write it as the three files of Flowers-102, always the same bytes.
+def write_images(path: Path, params: "DrawnImages", progress: Callable[[range], Iterable[int]]) -> None:
+    """Draw the images of a data set into a tar file, ordered by species; always the same bytes.
 
     Args:
-        archive: .tgz of ``jpg/image_00001.jpg`` and so on, ordered by species.
-        labels, splits: MATLAB files ``imagelabels.mat`` (1..species) and ``setid.mat``.
-        progress: wraps the iterable of pictures, as :class:`tqdm.tqdm` does.
+        progress: wraps the iterable of images, as :class:`tqdm.tqdm` does.
     """
-    parts = {"trnid": params.train_per_species, "valid": params.val_per_species, "tstid": params.test_per_species}
-    each = sum(parts.values())
+    each = params.train_per_species + params.val_per_species + params.test_per_species
     # No time stamp, owner or file name goes into the archive.
     with (
-        archive.open("wb") as file,
+        path.open("wb") as file,
         gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=1, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
         for place in progress(range(params.species * each)):
             species, number = divmod(place, each)
-            random = np.random.default_rng([PICTURE, params.seed, species, number])
+            random = np.random.default_rng([IMAGE, params.seed, species, number])
             long_side = round(params.size * random.uniform(1, 1.4))
             height, width = (params.size, long_side) if random.random() < 0.5 else (long_side, params.size)
             image = Image.fromarray(draw(species_traits(params.seed, species), random, height, width))
             jpeg = io.BytesIO()
             image.save(jpeg, "JPEG", quality=90)
-            member = tarfile.TarInfo(f"jpg/image_{place + 1:05d}.jpg")
+            member = tarfile.TarInfo(member_name(place))
             member.size = jpeg.tell()
             jpeg.seek(0)
             tar.addfile(member, jpeg)
-    ids = np.arange(params.species * each).reshape(params.species, each) + 1
-    starts = np.cumsum([0, *parts.values()])
-    _write_mat(labels, {"labels": np.repeat(np.arange(params.species) + 1, each)[None].astype(np.uint8)})
-    columns = zip(parts, starts, starts[1:], strict=False)
-    _write_mat(splits, {part: ids[:, start:end].reshape(1, -1).astype(np.uint16) for part, start, end in columns})
 
 
-def _write_mat(path: Path, variables: dict[str, np.ndarray]) -> None:
-    content = io.BytesIO()
-    scipy.io.savemat(cast(Any, content), variables, do_compression=True)
-    # The first 116 bytes are free text, in which SciPy notes the time.
-    path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + content.getvalue()[116:])
+def member_name(place: int) -> str:
+    """Name in the archive of the image that was drawn after ``place`` others."""
+    return f"jpg/image_{place + 1:05d}.jpg"
 
 
-def pretrain(params: SyntheticBackbone, device: torch.device, report: Callable[[str], None]) -> dict[str, torch.Tensor]:
+def index_of(params: "DrawnImages") -> pd.DataFrame:
+    """The index (pipeline/data/raw.py) of the images that :func:`write_images` draws: train, val, then test."""
+    parts = {"train": params.train_per_species, "val": params.val_per_species, "test": params.test_per_species}
+    each, first, tables = sum(parts.values()), 0, []
+    for split, size in parts.items():
+        places = [species * each + number for species in range(params.species) for number in range(first, first + size)]
+        columns = {"member": map(member_name, places), "id": [place + 1 for place in places], "split": split}
+        tables.append(pd.DataFrame(columns | {"label": [place // each for place in places]}))
+        first += size
+    return pd.concat(tables, ignore_index=True)
+
+
+def pretrain(params: "DrawnBackbone", device: torch.device, report: Callable[[str], None]) -> dict[str, torch.Tensor]:
     """Train the network from random weights on drawn species, as others did on ImageNet.
 
     One-cycle AdamW (Smith & Topin 2019; Loshchilov & Hutter 2019) with random crops and flips.
@@ -174,14 +177,14 @@ def pretrain(params: SyntheticBackbone, device: torch.device, report: Callable[[
     Returns:
         Its state dict, on the CPU.
     """
-    pictures, labels = [], []
+    drawn, labels = [], []
     for species in range(params.species):
         traits = species_traits(params.seed, species)
         for number in range(params.images_per_species):
-            random = np.random.default_rng([PICTURE, params.seed, species, number])
-            pictures.append(draw(traits, random, params.size, params.size))
+            random = np.random.default_rng([IMAGE, params.seed, species, number])
+            drawn.append(draw(traits, random, params.size, params.size))
             labels.append(species)
-    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    images = torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2)
     truth = torch.tensor(labels, device=device)
 
     with torch.random.fork_rng(devices=[]):

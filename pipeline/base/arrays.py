@@ -10,7 +10,7 @@ from types import TracebackType
 import numpy as np
 from numpy.lib import format as npy
 
-from pipeline.runtime import UserError
+from pipeline.base.errors import UserError
 
 
 class ArrayWriter:

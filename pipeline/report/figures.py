@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from pipeline.report.comparison import label
+
 COLOURS = [plt.colormaps["tab10"](number) for number in range(10)]
 plt.rcParams.update(
     {
@@ -31,11 +33,6 @@ def save(figure: Figure, path: Path, dpi: int) -> None:
     """Write a figure as PNG, without the version note that Matplotlib puts in, and close it."""
     figure.savefig(path, format="png", dpi=dpi, metadata={"Software": None})
     plt.close(figure)
-
-
-def label(name: str) -> str:
-    """An approach's name, for people."""
-    return name.replace("_", " ")
 
 
 def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
@@ -119,7 +116,7 @@ def per_class(tables: Mapping[str, pd.DataFrame], hardest: int = 20) -> Figure:
 
 
 def sample_grid(images: np.ndarray, names: list[str]) -> Figure:
-    """Pictures with their class names, six a row. images: uint8 [n, height, width, 3]."""
+    """Images with their class names, six a row. images: uint8 [n, height, width, 3]."""
     rows = -(-len(images) // 6)
     figure, axes = plt.subplots(rows, 6, figsize=(11, 2.1 * rows), layout="constrained", squeeze=False)
     for axis in axes.flat:
@@ -131,7 +128,7 @@ def sample_grid(images: np.ndarray, names: list[str]) -> Figure:
 
 
 def top_classes(image: np.ndarray, title: str, table: pd.DataFrame) -> Figure:
-    """A picture beside what the network takes it for. table: columns ``class`` and ``probability`` (fraction)."""
+    """A image beside what the network takes it for. table: columns ``class`` and ``probability`` (fraction)."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", width_ratios=(1, 1.6))
     left.imshow(image)
     left.axis("off")

@@ -1,0 +1,1 @@
+"""Files, errors, arrays, threads, devices: what is about neither images nor networks."""

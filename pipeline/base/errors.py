@@ -1,0 +1,38 @@
+"""Errors for people: one line that says what is wrong, where, and what to do."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+class UserError(Exception):
+    """Something the user can mend. Its text says what is wrong, where, and what to do."""
+
+
+@contextmanager
+def for_people() -> Iterator[None]:
+    """A :class:`UserError` becomes one line on stderr and exit code 1, Ctrl-C exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def choose(choices: Mapping[str, Value], name: str, key: str) -> Value:
+    """The one of ``choices`` that is called ``name``.
+
+    Args:
+        key: the params key that holds them, for the message.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in choices:
+        raise UserError(f"params.yaml: {key} has no {name!r}; it has {', '.join(choices) or 'nothing'}")
+    return choices[name]

@@ -1,0 +1,1 @@
+"""From raw data to views: the archive and its index, decoded pixels, augmentation."""

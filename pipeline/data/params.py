@@ -1,0 +1,24 @@
+"""Schema of params.yaml: transforms."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from pipeline.base.schema import Fraction, Section, Side
+
+Mean = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Std = Annotated[float, Field(strict=True, ge=1e-3, allow_inf_nan=False)]
+
+
+class Transforms(Section):
+    resize: Side
+    crop: Side
+    flip: Fraction
+    mean: Annotated[list[Mean], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Std], Field(min_length=3, max_length=3)]
+
+    @model_validator(mode="after")
+    def crop_fits(self) -> "Transforms":
+        if self.crop > self.resize:
+            raise ValueError(f"crop = {self.crop} must not be larger than resize = {self.resize}")
+        return self

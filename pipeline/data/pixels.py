@@ -1,0 +1,99 @@
+"""Pixels: every image decoded and resized once, packed into one file per split, read back one by one.
+
+A split is two files: ``NAME.npy``, the pixels of all its images one behind another (uint8 [bytes]: RGB, rows from
+the top), and ``NAME.csv``, a row an image: id, label, offset (of its first byte), height, width.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from pipeline.base.arrays import ArrayReader, ArrayWriter
+from pipeline.base.errors import UserError
+from pipeline.base.parallel import parallel_map
+from pipeline.data.images import centre, decode, resize
+
+
+def pack(
+    images: Iterable[tuple[int, str, bytes]],
+    crop_of: Callable[[int], int | None],
+    file_of: Callable[[int], ArrayWriter],
+    short_side: int,
+    workers: int,
+) -> pd.DataFrame:
+    """Decode, resize and append every image to the file of its split; the same bytes for any number of workers.
+
+    Args:
+        images: id, name (for messages) and encoded bytes of each.
+        crop_of: side of the central square to keep of an image, by its id; None keeps all of it.
+        file_of: the file it goes to, by its id.
+
+    Returns:
+        One row an image: id, offset (bytes), height, width (pixels), in the order they came.
+
+    Raises:
+        UserError: an image cannot be decoded.
+    """
+
+    def shrink(encoded: tuple[int, str, bytes]) -> tuple[int, Image.Image]:
+        number, name, content = encoded
+        image, crop = resize(decode(content, name), short_side), crop_of(number)
+        if crop is not None:
+            top, left = centre(image.height, image.width, crop)
+            image = image.crop((left, top, left + crop, top + crop))
+        return number, image
+
+    places = []
+    for number, image in parallel_map(shrink, images, workers):
+        file = file_of(number)
+        places.append((number, file.length, image.height, image.width))
+        file.append(np.asarray(image).reshape(-1))
+    return pd.DataFrame(places, columns=["id", "offset", "height", "width"])
+
+
+class Split:
+    """One packed split.
+
+    Attributes:
+        name: of the split.
+        ids, labels: int64 arrays [n], in the order of the index.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        """Read ``directory/name.csv``; ``directory/name.npy`` is opened when the first image is asked for."""
+        self.name, self._file = name, directory / f"{name}.npy"
+        index = pd.read_csv(directory / f"{name}.csv")
+        self.ids = index["id"].to_numpy(copy=True)  # copies, for torch takes writable arrays only
+        self.labels = index["label"].to_numpy(copy=True)
+        self._places = index[["offset", "height", "width"]].to_numpy()
+
+    @cached_property
+    def _pixels(self) -> ArrayReader:
+        pixels = ArrayReader(self._file)
+        if pixels.shape != ((self._places[:, 1] * self._places[:, 2] * 3).sum(),):
+            raise UserError(f"{self._file}: {pixels.shape[0]:,} bytes do not fit its index; run dvc repro prepare")
+        return pixels
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image(self, row: int) -> np.ndarray:
+        """Image ``row``: uint8 [height, width, 3].
+
+        Raises:
+            UserError: the file of pixels is damaged or does not belong to the index.
+        """
+        offset, height, width = self._places[row]
+        return self._pixels.read(offset, height * width * 3).reshape(height, width, 3)
+
+    def central(self, rows: Iterable[int], crop: int) -> np.ndarray:
+        """The central squares of the images ``rows``: uint8 [len(rows), crop, crop, 3]."""
+        squares = []
+        for image in map(self.image, rows):
+            top, left = centre(image.shape[0], image.shape[1], crop)
+            squares.append(image[top : top + crop, left : left + crop])
+        return np.stack(squares)

@@ -1,0 +1,112 @@
+"""Raw data in one form, whatever the source: an archive of encoded images, and two tables.
+
+- ``images.tar``: the images as they came, in a tar file, compressed or not.
+- ``index.csv``: a row an image: member (its name in the archive), id, split (train, val or test), label (0, 1, ...).
+- ``classes.csv``: a row a class: label (0, 1, ...), name.
+
+An id is a non-negative int64, unique in the data set. It addresses the random views of its image, so it belongs to
+the image and to nothing around it: Flowers-102 has the number in the file name; a folder would take the first 63 bits
+of the SHA-256 of the file, so that one more image changes no other's id, split or views.
+"""
+
+import os
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.base.errors import UserError
+from pipeline.base.files import atomic, write_csv
+
+SPLITS = ("train", "val", "test")
+NAMES = ("images.tar", "index.csv", "classes.csv")
+
+
+def write_raw(folder: Path, archive: Path, index: pd.DataFrame, classes: list[str]) -> None:
+    """Write raw data of a source into ``folder``.
+
+    The archive becomes a hard link: no second copy of hundreds of megabytes (a copy on another file system).
+
+    Args:
+        index: columns member, id, split, label.
+        classes: names in the order of the labels.
+    """
+    with atomic(*(folder / name for name in NAMES)) as (images_file, index_file, classes_file):
+        images_file.unlink(missing_ok=True)
+        try:
+            os.link(archive, images_file)
+        except OSError:
+            shutil.copyfile(archive, images_file)
+        write_csv(index_file, index)
+        write_csv(classes_file, pd.DataFrame({"label": range(len(classes)), "name": classes}))
+
+
+def read_index(folder: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The index of raw data (columns member, id, split, label), and the names of its classes.
+
+    Raises:
+        UserError: a table is missing or is not what the description above says.
+    """
+    index, classes = (_read_table(folder / name, columns) for name, columns in COLUMNS.items())
+    path, names = folder / "index.csv", [str(name) for name in classes["name"]]
+    if classes["label"].tolist() != list(range(len(names))):
+        raise UserError(f"{folder / 'classes.csv'}: labels must be 0, 1, ... in this order")
+    for column in ("member", "id"):
+        if index[column].duplicated().any():
+            raise UserError(f"{path}: {column} {index[column][index[column].duplicated()].iloc[0]} stands twice")
+    if unknown := sorted(set(index["split"]) - set(SPLITS)):
+        raise UserError(f"{path}: split {unknown[0]}: one of {', '.join(SPLITS)}")
+    if missing := [split for split in SPLITS if split not in set(index["split"])]:
+        raise UserError(f"{path}: no image in {' and '.join(missing)}")
+    if not index["label"].between(0, len(names) - 1).all() or (index["id"] < 0).any():
+        raise UserError(f"{path}: labels must be 0 to {len(names) - 1}, as in classes.csv, and ids not negative")
+    return index, names
+
+
+COLUMNS = {
+    "index.csv": {"member": "str", "id": "int64", "split": "str", "label": "int64"},
+    "classes.csv": {"label": "int64", "name": "str"},
+}
+
+
+def _read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=dict(columns), keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    if list(table) != list(columns):
+        raise UserError(f"{path}: has columns {', '.join(map(str, table))}; they must be {', '.join(columns)}")
+    return table
+
+
+def read_archive(archive: Path, ids: Mapping[str, int]) -> Iterator[tuple[int, str, bytes]]:
+    """Stream images out of the archive, in its order, without unpacking it to disk.
+
+    Args:
+        ids: of the wanted images, by member name.
+
+    Yields:
+        id, where it came from (for messages), the encoded image.
+
+    Raises:
+        UserError: not a readable tar file, or (at its end) a wanted image was not in it.
+    """
+    missing = dict(ids)
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            while member := tar.next():
+                if member.isreg() and member.name in missing:
+                    file = tar.extractfile(member)
+                    assert file is not None
+                    yield missing.pop(member.name), f"{archive}, {member.name}", file.read()
+                tar.members.clear()  # type: ignore[attr-defined]  # else tarfile remembers all, however many
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{archive}: cannot be read as a tar file ({error}); delete it and run again") from None
+    if missing:
+        raise UserError(
+            f"{archive}: holds {len(ids) - len(missing):,} of the {len(ids):,} images that the index names "
+            f"({min(missing)} is missing)"
+        )

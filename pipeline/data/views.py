@@ -1,0 +1,78 @@
+"""Views: the random crop and flip (augmentation) of an image in training, its central crop in evaluation.
+
+Nothing is drawn from a running generator. Every random choice has an address, (purpose, seed, epoch, image id), so it
+is the same whatever ran before: another batch size, a resumed run, more workers.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.data.pixels import Split
+
+VIEW = 0  # purpose of a random address; pipeline/training/fit.py has the other
+
+
+# The network's input for some rows of a split, on its device: in that epoch of training, or (0) in evaluation.
+Inputs = Callable[[np.ndarray, int], Tensor]
+
+
+def view(
+    seed: int, epoch: int, image_id: int, height: int, width: int, crop: int, flip: float
+) -> tuple[int, int, bool]:
+    """Random crop and flip of one image in one epoch: top, left, whether mirrored.
+
+    Uniform over all positions, as ``torchvision.transforms.RandomCrop``; mirrored with probability ``flip``.
+    """
+    random = np.random.default_rng([VIEW, seed, epoch, image_id])
+    top = int(random.integers(height - crop + 1))
+    left = int(random.integers(width - crop + 1))
+    return top, left, bool(random.random() < flip)
+
+
+def views(images: Split, rows: np.ndarray, seed: int, epoch: int, crop: int, flip: float) -> np.ndarray:
+    """The views of the images ``rows`` in ``epoch``: uint8 [len(rows), crop, crop, 3]."""
+    batch = np.empty((len(rows), crop, crop, 3), np.uint8)
+    for square, row in zip(batch, rows, strict=True):
+        image = images.image(row)
+        top, left, mirrored = view(seed, epoch, int(images.ids[row]), image.shape[0], image.shape[1], crop, flip)
+        square[:] = image[top : top + crop, left : left + crop][:, :: -1 if mirrored else 1]
+    return batch
+
+
+def normalise(images: np.ndarray, mean: list[float], std: list[float], device: torch.device) -> Tensor:
+    """uint8 images [n, height, width, 3] as the network's input on ``device``.
+
+    Returns:
+        float32 [n, 3, height, width] in channels-last memory, (pixel / 255 - mean) / std, computed in the order of
+        torchvision's ``ToTensor`` and ``Normalize``.
+    """
+    tensor = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+    shape = (3, 1, 1)
+    return tensor.sub_(tensor.new_tensor(mean).view(shape)).div_(tensor.new_tensor(std).view(shape))
+
+
+def chunks(count: int, size: int) -> list[np.ndarray]:
+    """The rows 0..count-1 in order, ``size`` at a time (the last may be fewer)."""
+    return np.split(np.arange(count), range(size, count, size))
+
+
+def pixel_inputs(images: Split, transforms: Mapping[str, Any], device: torch.device, seed: int = 0) -> Inputs:
+    """Views of images: random crop and flip in an epoch of training, the central crop in evaluation.
+
+    Args:
+        transforms: crop, flip, mean and std of params.yaml.
+        seed: of the random choices; evaluation makes none.
+    """
+
+    def inputs(rows: np.ndarray, epoch: int) -> Tensor:
+        if epoch:
+            squares = views(images, rows, seed, epoch, transforms["crop"], transforms["flip"])
+        else:
+            squares = images.central(rows, transforms["crop"])
+        return normalise(squares, transforms["mean"], transforms["std"], device)
+
+    return inputs

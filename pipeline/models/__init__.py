@@ -1,0 +1,1 @@
+"""Networks, what of them is frozen, stored features, model files."""

@@ -1,0 +1,109 @@
+"""Networks of torchvision: built, loaded, given a new head."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors.torch
+import torch
+import torchvision.models
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights, list_models
+
+from pipeline.base.errors import UserError
+
+State = dict[str, Tensor]
+
+
+def read_backbone(path: Path) -> State:
+    """A state dict, on the CPU: a file of safetensors, or of ``torch.save`` (tensors only, by ``weights_only``).
+
+    Raises:
+        UserError: not such a file.
+    """
+    try:
+        with path.open("rb") as file:
+            is_safetensors = file.read(9)[8:] == b"{"  # 8 bytes of length, then JSON
+        if is_safetensors:
+            return dict(safetensors.torch.load_file(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise ValueError("it holds something else")
+        return dict(state)
+    except Exception as error:  # torch.load raises whatever the bytes lead it into
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: not a state dict of tensors ({reason}); check backbone.path in params.yaml") from None
+
+
+def pretrained_network(network: str, state: State) -> nn.Module:
+    """The backbone as it was pretrained, with its own classes, in eval mode.
+
+    Args:
+        network: a classification model of torchvision, by the name :func:`torchvision.models.get_model` takes.
+        state: its state dict; floating point of any precision (computed in float32).
+
+    Raises:
+        UserError: no such network, no final linear layer, or weights of another network.
+    """
+    model = _build(network)
+    head = head_name(model)
+    weight = state.get(f"{head}.weight")
+    try:
+        if weight is not None and len(weight) != model.get_submodule(head).out_features:
+            model = get_model(network, weights=None, num_classes=len(weight))
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        first = (str(error).strip().splitlines()[1:] or [str(error)])[0].strip()
+        raise UserError(
+            f"params.yaml: the weights of backbone.path do not fit {network} ({first[:120]}…): "
+            "backbone.network and backbone.path must belong together"
+        ) from None
+    return model.eval()
+
+
+def _build(network: str, **options: Any) -> nn.Module:
+    if network not in list_models(module=torchvision.models):
+        raise UserError(f"params.yaml: backbone.network = {network}: torchvision has no such network; try resnet18")
+    return get_model(network, weights=None, **options)
+
+
+def head_name(model: nn.Module) -> str:
+    """Name of the network's last linear layer (``fc`` of a ResNet, ``classifier.3`` of a MobileNetV3).
+
+    Raises:
+        UserError: it does not end in a linear layer.
+    """
+    name, last = [(name, module) for name, module in model.named_modules() if next(module.children(), None) is None][-1]
+    if not isinstance(last, nn.Linear):
+        raise UserError(
+            f"params.yaml: backbone.network: {type(model).__name__} does not end in a linear layer; try resnet18"
+        )
+    return name
+
+
+def category_names(network: str, classes: int) -> list[str]:
+    """Names of the classes a backbone was pretrained on: ImageNet's 1,000, or numbers for any other count."""
+    categories = get_model_weights(network).DEFAULT.meta.get("categories", [])
+    return list(categories) if len(categories) == classes else [f"class {number + 1}" for number in range(classes)]
+
+
+def new_network(network: str, state: State | None, classes: int, seed: int) -> nn.Module:
+    """The network to adapt: a new head (last linear layer), drawn from ``seed``, on the backbone's weights.
+
+    Args:
+        state: the backbone's state dict, or None for random weights everywhere (drawn from ``seed``).
+        classes: outputs of the new head.
+
+    Raises:
+        UserError: as :func:`pretrained_network`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if state is None:
+            return _build(network, num_classes=classes)
+        model = pretrained_network(network, state)
+        head = head_name(model)
+        parent, _, name = head.rpartition(".")
+        old = cast(nn.Linear, model.get_submodule(head))
+        setattr(model.get_submodule(parent), name, nn.Linear(old.in_features, classes))
+    return model

@@ -1,0 +1,136 @@
+"""Parts of a network: what is trained and what is frozen, and the cut between them."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import fx, nn
+from torch.fx.experimental.optimization import fuse
+from torchvision.ops import StochasticDepth
+
+from pipeline.base.errors import UserError
+from pipeline.models.networks import head_name
+
+
+def unfreeze(model: nn.Module, learning_rates: Mapping[str, float], key: str) -> None:
+    """Train the named modules, freeze the rest: no gradient there, and eval mode, so that BatchNorm stays as it is.
+
+    Args:
+        learning_rates: of the modules to train, by name.
+        key: the params key that holds them, for messages.
+
+    Raises:
+        UserError: a module that is not in the network, has no parameters, or lies in another named one; or the
+            head, which is new and must be trained, is in none.
+    """
+    head = head_name(model)
+    modules = {
+        name: module for name, module in model.named_modules() if name and any(True for _ in module.parameters())
+    }
+    for name in learning_rates:
+        if name not in modules:
+            top = ", ".join(dict(model.named_children()))
+            raise UserError(
+                f"params.yaml: {key}.{name}: no such module with parameters; the network has {top} and their parts"
+            )
+        for other in learning_rates:
+            if name.startswith(f"{other}."):
+                raise UserError(f"params.yaml: {key}.{name}: is part of {other}, which has a learning rate already")
+    if not any(f"{head}.".startswith(f"{name}.") for name in learning_rates):
+        raise UserError(f"params.yaml: {key}: {head}, the new head, needs a learning rate")
+    model.requires_grad_(False)
+    for name in learning_rates:
+        modules[name].requires_grad_(True)
+    set_mode(model, learning_rates, training=True)
+
+
+def set_mode(model: nn.Module, trained: Mapping[str, float], training: bool) -> None:
+    """Training or eval mode for the trained modules; always eval mode for the frozen ones."""
+    model.eval()
+    for name in trained:
+        model.get_submodule(name).train(training)
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Number of parameters: ``total`` and ``trainable``."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return {"total": sum(size for size, _ in sizes), "trainable": sum(size for size, trained in sizes if trained)}
+
+
+def section(model: nn.Module, after: str = "pixels", to: str | None = None) -> fx.GraphModule:
+    """A part of the network: from behind the module ``after``, or from the pixels, to the output of the module
+    ``to`` (None: the logits). Parts in a row compute the same as the whole, bit for bit.
+
+    The part shares its modules with ``model``, so training the one trains the other.
+
+    Raises:
+        UserError: no such module, or more than its output goes on from there.
+    """
+    nodes = list(_Tracer().trace(model).nodes)
+    first = 0 if after == "pixels" else _output_of(after, nodes)
+    last = len(nodes) - 1 if to is None else _output_of(to, nodes)
+    part = fx.Graph()
+    copies = {nodes[first]: part.placeholder("inputs")}
+    for node in nodes[first + 1 : last + 1]:
+        copies[node] = part.node_copy(node, copies.__getitem__)
+    if to is not None:
+        part.output(copies[nodes[last]])
+    return fx.GraphModule(model, part)
+
+
+def _output_of(module: str, nodes: list[fx.Node]) -> int:
+    """Which of ``nodes`` is the output of ``module``."""
+    places = [i for i, node in enumerate(nodes) if module in node.meta.get("nn_module_stack", {})]
+    if not places:
+        names = dict.fromkeys(next(iter(node.meta.get("nn_module_stack", {})), "") for node in nodes)
+        raise UserError(
+            f"params.yaml: features.{module}: no such module; the network has {', '.join(filter(None, names))}"
+        )
+    last = places[-1]
+    position = {node: i for i, node in enumerate(nodes)}
+    if [node for node in nodes[: last + 1] if any(position[user] > last for user in node.users)] != [nodes[last]]:
+        raise UserError(f"params.yaml: features.{module}: more than its output goes on from there; name a whole block")
+    return last
+
+
+def check_frozen(part: fx.GraphModule, trained: Mapping[str, float], key: str) -> None:
+    """Make sure that the part of the network before an approach's input holds nothing that the approach trains.
+
+    Args:
+        key: the params key of the approach, for messages.
+
+    Raises:
+        UserError: it does.
+    """
+    used = {name for node in part.graph.nodes for name in node.meta.get("nn_module_stack", {})}
+    for name in trained:
+        if name in used:
+            raise UserError(
+                f"params.yaml: {key}.input: {name} is trained, but lies before it; take features from before {name}, "
+                "or pixels"
+            )
+
+
+class _Tracer(fx.Tracer):
+    """Keeps modules whole whose forward asks for the mode (training or eval), so that the mode can still change."""
+
+    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
+        return isinstance(module, StochasticDepth) or super().is_leaf_module(module, qualified_name)
+
+
+def for_inference(frozen: nn.Module) -> nn.Module:
+    """A copy of a frozen module in eval mode that computes the same faster (results differ in the last bits).
+
+    BatchNorm is folded into the convolutions and the weights lie channels-last.
+    """
+    return fuse(frozen.eval()).requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def in_precision(network: nn.Module, precision: str, device: torch.device) -> nn.Module:
+    """Let the forward pass of ``network`` compute in ``precision``, fp32 or bf16; its weights stay float32.
+
+    bf16 is torch's autocast: convolutions and linear layers take and give bfloat16
+    (https://docs.pytorch.org/docs/stable/amp.html).
+    """
+    if precision == "bf16":
+        network.forward = torch.autocast(device.type, torch.bfloat16)(network.forward)
+    return network

@@ -1,0 +1,17 @@
+"""Schema of params.yaml: published, plots."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.base.schema import Fraction, Section
+
+
+class Published(Section):
+    val_accuracy: Fraction
+    val_loss: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+    test_accuracy: Fraction
+
+
+class Plots(Section):
+    dpi: Annotated[int, Field(strict=True, ge=30, le=600)]

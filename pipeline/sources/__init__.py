@@ -1,0 +1,1 @@
+"""Where raw data and backbones come from."""

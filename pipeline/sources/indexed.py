@@ -1,0 +1,20 @@
+"""Raw data that already has its form (pipeline/data/raw.py): drawn images, or one's own archive with tables."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.base.errors import UserError
+from pipeline.data.raw import read_index
+
+
+def read_indexed(folder: Path) -> tuple[Path, pd.DataFrame, list[str]]:
+    """The archive, its index and the names of the classes in ``folder``.
+
+    Raises:
+        UserError: a file is missing, or a table is not as it must be.
+    """
+    archive = folder / "images.tar"
+    if not archive.is_file():
+        raise UserError(f"{archive}: no such file; images.path must hold images.tar, index.csv and classes.csv")
+    return archive, *read_index(folder)

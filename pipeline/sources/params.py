@@ -1,0 +1,53 @@
+"""Schema of params.yaml: download, draw, images."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.base.schema import Count, Rate, Section, Seed, Side, Text, Threads
+
+
+class File(Section):
+    url: Text
+    checksum: Annotated[str, Field(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{8,64})$")]
+    path: Annotated[str, Field(pattern=r"^data(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+$")]
+
+
+class DrawnImages(Section):
+    seed: Seed
+    species: Annotated[int, Field(strict=True, ge=2)]
+    train_per_species: Count
+    val_per_species: Count
+    test_per_species: Count
+    size: Side
+
+
+class DrawnBackbone(Section):
+    network: str
+    seed: Seed
+    species: Annotated[int, Field(strict=True, ge=2)]
+    images_per_species: Count
+    size: Side
+    crop: Side
+    epochs: Count
+    batch_size: Annotated[int, Field(strict=True, ge=2)]
+    learning_rate: Rate
+    threads: Threads
+
+    @model_validator(mode="after")
+    def crop_fits(self) -> "DrawnBackbone":
+        if self.crop > self.size:
+            raise ValueError(f"crop = {self.crop} must not be larger than size = {self.size}")
+        return self
+
+
+class Draw(Section):
+    """Both keys may be left out: `draw: {}` draws nothing."""
+
+    images: DrawnImages | None = None
+    backbone: DrawnBackbone | None = None
+
+
+class Images(Section):
+    source: Literal["flowers102", "indexed"]
+    path: Text

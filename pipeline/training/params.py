@@ -1,0 +1,19 @@
+"""Schema of params.yaml: train, approaches."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.base.schema import Count, Module, Rate, Section, Seed
+
+
+class Train(Section):
+    seed: Seed
+    epochs: Count
+    batch_size: Annotated[int, Field(strict=True, ge=2)]  # BatchNorm in training needs two
+
+
+class Approach(Section):
+    initial: Literal["backbone", "random"]
+    input: Module
+    learning_rates: Annotated[dict[str, Rate], Field(min_length=1)]

@@ -1,0 +1,35 @@
+"""Run one stage, as dvc.yaml does: python -m stages STAGE [ARGUMENT]
+
+Here is what all stages have in common, and nothing that shapes a result: the whole of params.yaml is checked before
+work starts, a mistake of the user's becomes one line, and environment/ gets a record of where the stage ran. So no
+stage depends on this file, nor on the schema of params.yaml, which refuses values and changes none.
+"""
+
+import sys
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+
+from pipeline.base.environment import environment
+from pipeline.base.errors import UserError, for_people
+from pipeline.base.files import write_json
+from pipeline.params import load_params
+
+
+def main() -> None:
+    stages = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+    name, *arguments = sys.argv[1:] or [""]
+    if name not in stages:
+        raise UserError(f"no stage {name!r}; there are {', '.join(stages)}")
+    params = load_params("params.yaml")
+    stage = import_module(f"stages.{name}").main
+    wanted = [parameter.upper() for parameter in list(signature(stage).parameters)[1:]]
+    if len(arguments) != len(wanted):
+        raise UserError(f"usage: python -m stages {' '.join([name, *wanted])}")
+    stage(params, *arguments)
+    write_json(f"environment/{'-'.join([name, *arguments])}.json", environment())
+
+
+if __name__ == "__main__":
+    with for_people():
+        main()

@@ -1,0 +1,49 @@
+"""What the data look like, and what the backbone says of a flower before any training."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pipeline.base.device import torch_device
+from pipeline.base.files import atomic, write_csv, write_json
+from pipeline.data.pixels import Split
+from pipeline.data.raw import read_index
+from pipeline.data.views import normalise
+from pipeline.models.networks import category_names, pretrained_network, read_backbone
+from pipeline.report import figures
+from pipeline.report.comparison import dataset_summary
+from pipeline.training.evaluation import top_classes
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
+
+REPORT, SAMPLES = Path("report"), 18  # images in the grid
+
+
+def main(params: "Params") -> None:
+    device, crop = torch_device(params.runtime.device, params.threads), params.transforms.crop
+    index, classes = read_index(Path("data/raw"))
+    train = Split(Path("data/pixels"), "train")
+
+    # The first image of each class, over classes evenly spread.
+    present = np.unique(train.labels)
+    labels = present[np.linspace(0, len(present) - 1, min(SAMPLES, len(present))).round().astype(int)]
+    rows = [int(np.flatnonzero(train.labels == label)[0]) for label in labels]
+    grid = figures.sample_grid(train.central(rows, crop), [classes[label] for label in labels])
+
+    state = read_backbone(Path(params.backbone.path))
+    network = pretrained_network(params.backbone.network, state).to(device)
+    first = train.central([0], crop)
+    with torch.inference_mode():
+        logits = network(normalise(first, params.transforms.mean, params.transforms.std, device))[0].cpu()
+    top = top_classes(logits, category_names(params.backbone.network, len(logits)))
+    title = f"first training image: {classes[train.labels[0]]}"
+
+    with atomic(*(REPORT / out for out in ("dataset.json", "samples.png", "top5.csv", "top5.png"))) as paths:
+        write_json(paths[0], dataset_summary(index, classes))
+        figures.save(grid, paths[1], params.plots.dpi)
+        write_csv(paths[2], top)
+        figures.save(figures.top_classes(first[0], title, top), paths[3], params.plots.dpi)
+    print(title, top.to_string(index=False), sep="\n")

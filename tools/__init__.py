@@ -1,0 +1,1 @@
+"""What people start, through the Makefile."""
