@@ -2,21 +2,30 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help repro demo verify check seeds bench peers test lock
+.PHONY: help demo test repro verify check check-params seeds bench peers lock
 help:            ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
-repro: .venv/ready   ## the real experiment: downloads 390 MB; the same as `dvc repro` inside the environment
-	dvc repro
-
-demo: .venv/ready    ## the same pipeline offline, on drawn flowers, in the folder demo/
+demo: .venv/ready    ## the whole pipeline offline, on drawn flowers, in the folder demo/
 	python -m tools.demo
+
+test: .venv/ready    ## lint, types and all tests
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+repro: check-params  ## the real experiment: downloads 390 MB; the same as `dvc repro` inside the environment
+	dvc repro
 
 verify: .venv/ready  ## two runs from nothing, the same bytes? On drawn flowers; REAL=1: the experiment; AGAINST=REV: its metrics as there?
 	python -m tools.verify $(if $(REAL),--real) $(if $(AGAINST),--against $(AGAINST))
 
 check: .venv/ready   ## for CI: dvc.lock fits, the demo reproduces twice, params and metrics beside those of BASE=REV
 	python -m tools.check $(BASE)
+
+check-params: .venv/ready ## is every key of params.yaml known, and every value allowed? (a second)
+	python -m tools.check --params
 
 SEEDS ?= 0 1 2
 seeds: .venv/ready   ## the experiment over several seeds (SEEDS="0 1 2"): mean, range, interval, paired difference
@@ -27,12 +36,6 @@ bench: .venv/ready   ## the pipeline against a plain script, a tenth of the expe
 
 peers: benchmarks/.venv/ready   ## the same, against fastai and timm too (in an environment of their own)
 	benchmarks/.venv/bin/python -m benchmarks.bench --peers $(if $(FULL),--full)
-
-test: .venv/ready    ## lint, types and all tests
-	ruff check .
-	ruff format --check .
-	mypy
-	pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
   --no-emit-index-url --no-emit-find-links --upgrade --quiet

@@ -1,8 +1,8 @@
 """Run one stage, as dvc.yaml does: python -m stages STAGE [ARGUMENT]
 
-Here is what all stages have in common, and nothing that shapes a result: the whole of params.yaml is checked before
-work starts, a mistake of the user's becomes one line, and environment/ gets a record of where the stage ran. So no
-stage depends on this file, nor on the schema of params.yaml, which refuses values and changes none.
+What all stages have in common, and nothing that shapes a result: all of params.yaml is checked before work starts,
+errors are one line, environment/ gets a record of where the stage ran. So no stage depends on this file, nor on the
+schema of params.yaml, which refuses values and changes none.
 """
 
 import sys
@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.base.environment import environment
 from pipeline.base.errors import UserError, for_people
 from pipeline.base.files import write_json
-from pipeline.params import load_params
+from pipeline.params import Params, load_params, read_yaml
 
 
 def main() -> None:
@@ -26,8 +26,22 @@ def main() -> None:
     wanted = [parameter.upper() for parameter in list(signature(stage).parameters)[1:]]
     if len(arguments) != len(wanted):
         raise UserError(f"usage: python -m stages {' '.join([name, *wanted])}")
+    discard_removed(params)
     stage(params, *arguments)
     write_json(f"environment/{'-'.join([name, *arguments])}.json", environment())
+
+
+def discard_removed(params: Params) -> None:
+    """Delete what approaches made that params.yaml no longer has, as dvc.lock names it.
+
+    DVC leaves these files where they are, in folders that the stage compare depends on as a whole.
+    """
+    lock = read_yaml("dvc.lock")["stages"] if Path("dvc.lock").exists() else {}
+    for stage, entry in lock.items():
+        kind, _, name = stage.partition("@")
+        if kind in ("train", "evaluate") and name not in params.approaches:
+            for out in entry["outs"]:
+                Path(out["path"]).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

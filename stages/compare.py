@@ -1,12 +1,10 @@
 """One table, the statistics of the differences and the figures, of all approaches."""
 
 import json
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import yaml
 
 from pipeline.base.files import atomic, write_csv, write_json
 from pipeline.report import figures
@@ -18,22 +16,7 @@ if TYPE_CHECKING:
 REPORT = Path("report")
 
 
-def discard_removed(approaches: Collection[str]) -> None:
-    """Delete what approaches made that params.yaml no longer has, as dvc.lock names it.
-
-    DVC leaves these files where they are, and the folders they lie in are deps of this stage as a whole.
-    """
-    lock = Path("dvc.lock")
-    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.exists() else {}
-    for stage, entry in stages.items():
-        kind, _, name = stage.partition("@")
-        if kind in ("train", "evaluate") and name not in approaches:
-            for out in entry["outs"]:
-                Path(out["path"]).unlink(missing_ok=True)
-
-
 def main(params: "Params") -> None:
-    discard_removed(params.approaches)
     metrics = {name: json.loads(Path(f"metrics/{name}.json").read_text()) for name in params.approaches}
     histories, predictions, classes = (
         {name: pd.read_csv(f"{folder}/{name}.csv") for name in params.approaches}

@@ -9,7 +9,7 @@ import torch
 from pipeline.base.device import torch_device
 from pipeline.base.files import atomic, write_csv, write_json
 from pipeline.data.pixels import Split
-from pipeline.data.raw import read_index
+from pipeline.data.raw import read_classes, read_index
 from pipeline.data.views import normalise
 from pipeline.models.networks import category_names, pretrained_network, read_backbone
 from pipeline.report import figures
@@ -24,7 +24,7 @@ REPORT, SAMPLES = Path("report"), 18  # images in the grid
 
 def main(params: "Params") -> None:
     device, crop = torch_device(params.runtime.device, params.threads), params.transforms.crop
-    index, classes = read_index(Path("data/raw"))
+    index, classes = read_index(Path("data/raw")), read_classes(Path("data/raw"))
     train = Split(Path("data/pixels"), "train")
 
     # The first image of each class, over classes evenly spread.

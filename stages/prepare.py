@@ -18,7 +18,7 @@ RAW, PIXELS = Path("data/raw"), Path("data/pixels")
 
 
 def main(params: "Params") -> None:
-    index, _ = read_index(RAW)
+    index = read_index(RAW)
     split_of = dict(zip(index["id"], index["split"], strict=True))
     ids = dict(zip(index["member"], index["id"], strict=True))
     with atomic(*(PIXELS / f"{split}.{kind}" for kind in ("npy", "csv") for split in SPLITS)) as paths:

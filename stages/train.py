@@ -7,7 +7,7 @@ from pipeline.base.device import torch_device
 from pipeline.base.errors import choose
 from pipeline.base.files import atomic, write_csv
 from pipeline.data.pixels import Split
-from pipeline.data.raw import read_index
+from pipeline.data.raw import read_classes
 from pipeline.models.features import open_inputs
 from pipeline.models.networks import new_network, read_backbone
 from pipeline.models.sections import check_frozen, count_parameters, in_precision, section, unfreeze
@@ -29,19 +29,20 @@ def main(params: "Params", name: str) -> None:
         (open_inputs(DATA, approach.input, images, transforms, device, params.train.seed), images.labels)
         for images in (Split(DATA / "pixels", split) for split in ("train", "val"))
     )
-    _, classes = read_index(DATA / "raw")
+    classes = read_classes(DATA / "raw")
     state = read_backbone(backbone) if approach.initial == "backbone" else None
     model = new_network(params.backbone.network, state, len(classes), params.train.seed).to(device)
     unfreeze(model, rates, f"approaches.{name}.learning_rates")
     head = in_precision(section(model, after=approach.input), params.precision, device)
     if approach.input != "pixels":
         check_frozen(section(model, to=approach.input), rates, f"approaches.{name}")
-    header: dict[str, Any] = {"approach": name, "network": params.backbone.network, "classes": classes, "input": approach.input}
-    header |= {"transforms": transforms, "parameters": count_parameters(model)}
+    header: dict[str, Any] = {"approach": name, "network": params.backbone.network, "classes": classes}
+    header |= {"input": approach.input, "transforms": transforms, "parameters": count_parameters(model)}
 
     recipe = [header, approach.model_dump(), params.train.model_dump(), params.threads, params.precision, str(device)]
-    files = [DATA / "pixels" / f"{split}.csv" for split in ("train", "val")]
-    files += [DATA / approach.input / f"{split}.npy" for split in ("train", "val")]
+    files = [
+        DATA / name for split in ("train", "val") for name in (f"pixels/{split}.csv", f"{approach.input}/{split}.npy")
+    ]
     checkpoint = Checkpoint(Path(f".resume/{name}"), fingerprint([backbone, *files], recipe))
     epochs = fit(model, head, rates, train, val, params.train, device, checkpoint)
     table = history(epochs, params.train.epochs, len(train[1]))

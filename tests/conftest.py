@@ -1,14 +1,18 @@
 """Tests run the real thing, small: real files, real DVC, a network of full depth on images of 32 pixels."""
 
+import io
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from pipeline.params import read_yaml
 from tools.sandbox import PROJECT, commit, environment, merge, update
@@ -87,3 +91,19 @@ def copy(project: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, with its cache, to be changed."""
     shutil.copytree(project, tmp_path / "copy", symlinks=True)
     return tmp_path / "copy"
+
+
+def jpeg(number: int, width: int = 60, height: int = 44) -> bytes:
+    pixels = np.random.default_rng(number).integers(0, 256, (6, 8, 3), np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).resize((width, height)).save(content, "JPEG")
+    return content.getvalue()
+
+
+def write_archive(path: Path, images: dict[int, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for number, content in images.items():
+            member = tarfile.TarInfo(f"jpg/image_{number:05d}.jpg")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import yaml
-from pipeline.runtime import UserError, torch_device
+from dvc.utils.serialize import parse_yaml
 
-from pipeline.params import load_params
+from pipeline.base.device import torch_device
+from pipeline.base.errors import UserError
+from pipeline.params import load_params, read_yaml
 from tools.sandbox import PROJECT, merge
 
-DEFAULTS = yaml.safe_load((PROJECT / "params.yaml").read_text())
+DEFAULTS = read_yaml(PROJECT / "params.yaml")
 
 
 def load(tmp_path: Path, changes: dict[str, Any]) -> Any:
@@ -22,14 +24,8 @@ def load(tmp_path: Path, changes: dict[str, Any]) -> Any:
 
 def test_defaults_are_the_published_experiment() -> None:
     params = load_params(PROJECT / "params.yaml")
-    assert params.source == "download"
-    assert params.network == "resnet18"
-    assert (params.dataset.train, params.dataset.val, params.dataset.test, params.dataset.classes) == (
-        1020,
-        1020,
-        6149,
-        102,
-    )
+    assert params.images.source == "flowers102"
+    assert params.backbone.network == "resnet18"
     assert (params.transforms.resize, params.transforms.crop, params.transforms.flip) == (256, 224, 0.5)
     assert params.transforms.mean == [0.485, 0.456, 0.406]
     assert params.transforms.std == [0.229, 0.224, 0.225]
@@ -41,17 +37,30 @@ def test_defaults_are_the_published_experiment() -> None:
 def test_every_value_in_params_yaml_is_explained() -> None:
     """A comment beside each line that holds a value, or, for the files and figures listed in blocks, above them."""
     lines = (PROJECT / "params.yaml").read_text().splitlines()
-    start = lines.index(next(line for line in lines if line.startswith("synthetic:")))
+    start = lines.index(next(line for line in lines if line.startswith("draw:")))
     for line in lines[start:]:
         if re.match(r"\s*\w+: \S", line) and not re.match(r"\s+(fc|layer4|feature_extraction|fine_tuning): ", line):
             assert "#" in line, f"no comment: {line}"
 
 
 def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
-    """PyYAML reads 1e-3 as text, DVC as a number (YAML 1.1 and 1.2)."""
+    """As for DVC (YAML 1.2); PyYAML (1.1) reads 1e-3 as text."""
     text = (PROJECT / "params.yaml").read_text().replace("1.0e-3", "1e-3")
     (tmp_path / "params.yaml").write_text(text)
     assert load_params(tmp_path / "params.yaml").approaches["feature_extraction"].learning_rates == {"fc": 0.001}
+
+
+def test_numbers_mean_what_they_mean_to_dvc(tmp_path: Path) -> None:
+    text = (PROJECT / "params.yaml").read_text().replace("  seed: 0 ", "  seed: 010 ")
+    (tmp_path / "params.yaml").write_text(text)
+    assert load_params(tmp_path / "params.yaml").train.seed == 10 == parse_yaml(text, "params.yaml")["train"]["seed"]
+
+
+def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
+    text = (PROJECT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text + "threads: 1\n")
+    with pytest.raises(UserError, match=r"not valid YAML: .*duplicate key .threads."):
+        load_params(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +75,7 @@ def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
         ({"transforms": {"flip": 1.5}}, r"transforms\.flip = 1\.5: .*less than or equal to 1"),
         ({"transforms": {"crop": 300}}, r"transforms: crop = 300 must not be larger than resize = 256"),
         ({"transforms": {"std": [0.2, 0.2]}}, r"transforms\.std = \[0\.2, 0\.2\]: .*at least 3"),
-        ({"source": "internet"}, r"source = 'internet': .*'download' or 'synthetic'"),
+        ({"images": {"source": "internet"}}, r"images\.source = 'internet': .*'flowers102' or 'indexed'"),
         ({"runtime": {"device": "tpu"}}, r"runtime\.device = 'tpu': .*'auto', 'cuda', 'mps' or 'cpu'"),
         ({"runtime": {"workers": 0}}, r"runtime\.workers = 0: .*'auto'; or .*greater than or equal to 1"),
         (
@@ -84,6 +93,11 @@ def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
             r"input = 'layer3': with initial = random only pixels",
         ),
         ({"download": {"backbone": {"checksum": "f37072fd"}}}, r"download\.backbone\.checksum = 'f37072fd': "),
+        ({"download": {"backbone": {"path": "data/../../x"}}}, r"download\.backbone\.path = 'data/\.\./\.\./x': "),
+        ({"transforms": {"mean": [float("nan"), 0, 0]}}, r"transforms\.mean\.0 = nan: .*finite"),
+        ({"transforms": {"std": [1e-50, 1, 1]}}, r"transforms\.std\.0 = 1e-50: .*greater than or equal to 0\.001"),
+        ({"transforms": {"flip": True}}, r"transforms\.flip = True: .*valid number"),
+        ({"runtime": {"workers": 1_000_000}}, r"runtime\.workers = 1000000: .*less than or equal to 256"),
     ],
 )
 def test_bad_values_are_named_with_what_is_allowed(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

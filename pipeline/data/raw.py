@@ -44,16 +44,27 @@ def write_raw(folder: Path, archive: Path, index: pd.DataFrame, classes: list[st
         write_csv(classes_file, pd.DataFrame({"label": range(len(classes)), "name": classes}))
 
 
-def read_index(folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The index of raw data (columns member, id, split, label), and the names of its classes.
+def read_classes(folder: Path) -> list[str]:
+    """Names of the classes of raw data, in the order of the labels.
+
+    Raises:
+        UserError: the table is missing or is not what the description above says.
+    """
+    path = folder / "classes.csv"
+    table = _read_table(path, {"label": "int64", "name": "str"})
+    if table["label"].tolist() != list(range(len(table))):
+        raise UserError(f"{path}: labels must be 0, 1, ... in this order")
+    return [str(name) for name in table["name"]]
+
+
+def read_index(folder: Path) -> pd.DataFrame:
+    """The index of raw data: columns member, id, split, label.
 
     Raises:
         UserError: a table is missing or is not what the description above says.
     """
-    index, classes = (_read_table(folder / name, columns) for name, columns in COLUMNS.items())
-    path, names = folder / "index.csv", [str(name) for name in classes["name"]]
-    if classes["label"].tolist() != list(range(len(names))):
-        raise UserError(f"{folder / 'classes.csv'}: labels must be 0, 1, ... in this order")
+    path, classes = folder / "index.csv", len(read_classes(folder))
+    index = _read_table(path, {"member": "str", "id": "int64", "split": "str", "label": "int64"})
     for column in ("member", "id"):
         if index[column].duplicated().any():
             raise UserError(f"{path}: {column} {index[column][index[column].duplicated()].iloc[0]} stands twice")
@@ -61,15 +72,9 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, list[str]]:
         raise UserError(f"{path}: split {unknown[0]}: one of {', '.join(SPLITS)}")
     if missing := [split for split in SPLITS if split not in set(index["split"])]:
         raise UserError(f"{path}: no image in {' and '.join(missing)}")
-    if not index["label"].between(0, len(names) - 1).all() or (index["id"] < 0).any():
-        raise UserError(f"{path}: labels must be 0 to {len(names) - 1}, as in classes.csv, and ids not negative")
-    return index, names
-
-
-COLUMNS = {
-    "index.csv": {"member": "str", "id": "int64", "split": "str", "label": "int64"},
-    "classes.csv": {"label": "int64", "name": "str"},
-}
+    if not index["label"].between(0, classes - 1).all() or (index["id"] < 0).any():
+        raise UserError(f"{path}: labels must be 0 to {classes - 1}, as in classes.csv, and ids not negative")
+    return index
 
 
 def _read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:

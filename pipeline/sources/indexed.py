@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.base.errors import UserError
-from pipeline.data.raw import read_index
+from pipeline.data.raw import read_classes, read_index
 
 
 def read_indexed(folder: Path) -> tuple[Path, pd.DataFrame, list[str]]:
@@ -17,4 +17,4 @@ def read_indexed(folder: Path) -> tuple[Path, pd.DataFrame, list[str]]:
     archive = folder / "images.tar"
     if not archive.is_file():
         raise UserError(f"{archive}: no such file; images.path must hold images.tar, index.csv and classes.csv")
-    return archive, *read_index(folder)
+    return archive, read_index(folder), read_classes(folder)

@@ -4,26 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from pipeline.model import (
-    category_names,
-    check_frozen,
-    count_parameters,
-    for_inference,
-    head_name,
-    load_model,
-    new_network,
-    pretrained_network,
-    read_backbone,
-    save_model,
-    section,
-    unfreeze,
-    weights_digest,
-)
-from pipeline.runtime import UserError
+from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import get_model
 
+from pipeline.base.errors import UserError
+from pipeline.models.networks import category_names, head_name, new_network, pretrained_network, read_backbone
+from pipeline.models.sections import check_frozen, count_parameters, for_inference, section, unfreeze
+from pipeline.models.storage import load_model, save_model, weights_digest
 from pipeline.params import load_params
+from pipeline.sources.flowers102 import CLASSES
 from tools.sandbox import PROJECT
 
 # Networks of every family, and a module of each at which they are cut in two.
@@ -41,14 +31,14 @@ BLOCKS = {
 @pytest.mark.parametrize(("approach", "trainable"), [("feature_extraction", 52_326), ("fine_tuning", 8_446_054)])
 def test_parameter_counts_are_the_published_ones(approach: str, trainable: int) -> None:
     params = load_params(PROJECT / "params.yaml")
-    model = new_network(params.network, None, params.dataset.classes, params.train.seed)
+    model = new_network(params.backbone.network, None, CLASSES, params.train.seed)
     unfreeze(model, params.approaches[approach].learning_rates, "approaches")
     assert count_parameters(model) == {"total": 11_228_838, "trainable": trainable}
 
 
 @pytest.mark.parametrize("network", BLOCKS)
 def test_any_torchvision_classifier_can_be_the_backbone(network: str) -> None:
-    """Load its 1,000-class weights, put a new last layer, cut it in two, and lose no bit on the way."""
+    """Load its 1,000-class weights, put a new head, cut it in two, and lose no bit on the way."""
     state = get_model(network, weights=None).state_dict()
     model = new_network(network, state, classes=7, seed=0)
     module = BLOCKS[network]
@@ -111,7 +101,7 @@ def test_only_the_named_modules_train() -> None:
         ({"layer5": 1e-4, "fc": 1e-3}, r"key\.layer5: no such module .* conv1, bn1"),
         ({"relu": 1e-4, "fc": 1e-3}, r"key\.relu: no such module with parameters"),
         ({"layer4": 1e-4, "layer4.0": 1e-3, "fc": 1e-3}, r"key\.layer4\.0: is part of layer4"),
-        ({"layer4": 1e-4}, r"key: fc, the new last layer, needs a learning rate"),
+        ({"layer4": 1e-4}, r"key: fc, the new head, needs a learning rate"),
     ],
 )
 def test_modules_that_cannot_be_trained_are_refused(rates: dict[str, float], message: str) -> None:
@@ -119,7 +109,7 @@ def test_modules_that_cannot_be_trained_are_refused(rates: dict[str, float], mes
         unfreeze(new_network("resnet18", None, 5, 0), rates, "key")
 
 
-def test_the_new_layer_depends_on_the_seed_alone() -> None:
+def test_the_new_head_depends_on_the_seed_alone() -> None:
     state = get_model("resnet18", weights=None).state_dict()
     torch.manual_seed(1)
     first = new_network("resnet18", state, 5, seed=3)
@@ -135,10 +125,25 @@ def test_half_precision_weights_are_computed_in_float32() -> None:
     assert {parameter.dtype for parameter in pretrained_network("resnet18", state).parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_weights_of_any_floating_type_come_from_pth_or_safetensors(
+    tmp_path: Path, suffix: str, dtype: torch.dtype
+) -> None:
+    state = {name: value.to(dtype) for name, value in get_model("resnet18").state_dict().items()}
+    path = tmp_path / f"weights.{suffix}"
+    if suffix == "pth":
+        torch.save(state, path)
+    else:
+        save_file({name: value.contiguous() for name, value in state.items()}, path)
+    model = pretrained_network("resnet18", read_backbone(path))
+    assert torch.equal(model.get_parameter("layer1.0.conv1.weight"), state["layer1.0.conv1.weight"].float())
+
+
 def test_weights_of_another_network_are_refused() -> None:
     state = get_model("resnet34", weights=None).state_dict()
     for network in ("resnet18", "mobilenet_v3_small"):
-        with pytest.raises(UserError, match=rf"backbone\.pth does not fit {network}"):
+        with pytest.raises(UserError, match=rf"weights of backbone\.path do not fit {network}"):
             pretrained_network(network, state)
     with pytest.raises(UserError, match="torchvision has no such network"):
         pretrained_network("resnet19", state)

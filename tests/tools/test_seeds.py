@@ -14,8 +14,8 @@ def test_a_study_over_seeds_is_one_command_and_leaves_the_workspace_alone(copy: 
     assert {path: path.read_bytes() for path in copy.rglob("*.json")} | {
         copy: (copy / "dvc.lock").read_bytes()
     } == before
-    assert "| 2 seeds: 0, 7 | feature extraction | fine tuning |" in result.stdout
-    assert "fine tuning minus feature extraction, seed by seed" in result.stdout
+    assert "| 2 seeds: 0, 7 | feature extraction | fine-tuning |" in result.stdout
+    assert "fine-tuning minus feature extraction, seed by seed" in result.stdout
     listed = run(copy, "dvc", "exp", "list").stdout
     assert "seed-0" in listed
     assert "seed-7" in listed

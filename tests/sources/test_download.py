@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
-from pipeline.download import fetch
-from pipeline.runtime import UserError
 
+from pipeline.base.errors import UserError
+from pipeline.params import load_params
+from pipeline.sources.download import fetch
 from tests.conftest import TINY, Run
-from tools.sandbox import merge, update
+from tools.sandbox import PROJECT, merge, update
 
 CONTENT = bytes(range(256)) * 5000
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
@@ -79,24 +79,22 @@ def test_failures_name_the_key_and_the_url(server: str, tmp_path: Path, path: st
     assert f"download.x.url = {server}{path}" in str(error.value)
 
 
-def test_stage_leaves_nothing_behind_when_one_file_is_wrong(tmp_path: Path, run: Run) -> None:
-    """Two good files and one with another checksum: one line, exit code 1, no out."""
-    source = tmp_path / "source"
-    source.write_bytes(CONTENT)
-    good, bad = {"url": str(source), "checksum": MD5}, {"url": str(source), "checksum": "md5:" + "0" * 32}
-    files = {"archive": good, "labels": good, "splits": bad}
+def test_stage_leaves_nothing_behind_when_a_file_is_wrong(tmp_path: Path, run: Run) -> None:
+    """Another checksum: one line, exit code 1, no out."""
+    (tmp_path / "source").write_bytes(CONTENT)
+    bad = {"url": str(tmp_path / "source"), "checksum": "md5:" + "0" * 32, "path": "data/x/file"}
     project = tmp_path / "project"
-    update(project, merge(TINY, {"source": "download", "download": {"flowers": files}}))
-    result = run(project, "stages.download", "flowers")
+    update(project, merge(TINY, {"download": {"file": bad}}))
+    result = run(project, "stages", "download", "file")
     assert result.returncode == 1
-    assert result.stdout.startswith("error: download.flowers.splits.url = ")
+    assert result.stdout.startswith("error: download.file.url = ")
     assert result.stdout.count("\n") == 1
-    assert not list((project / "data" / "raw").iterdir())
+    assert not list((project / "data" / "x").iterdir())
 
 
 def test_defaults_are_the_official_files() -> None:
-    download = yaml.safe_load((Path(__file__).parent.parent / "params.yaml").read_text())["download"]
-    assert download["flowers"]["archive"]["checksum"] == "md5:52808999861908f626f3c1f4e79d11fa"
-    assert download["flowers"]["labels"]["checksum"] == "md5:e0620be6f572b9609742df49c70aed4d"
-    assert download["flowers"]["splits"]["checksum"] == "md5:a5357ecc9cb78c4bef273ce3793fc85c"
-    assert download["backbone"]["url"].endswith("/resnet18-f37072fd.pth")
+    download = load_params(PROJECT / "params.yaml").download
+    assert download["archive"].checksum == "md5:52808999861908f626f3c1f4e79d11fa"
+    assert download["labels"].checksum == "md5:e0620be6f572b9609742df49c70aed4d"
+    assert download["splits"].checksum == "md5:a5357ecc9cb78c4bef273ce3793fc85c"
+    assert download["backbone"].url.endswith("/resnet18-f37072fd.pth")

@@ -12,9 +12,9 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from pipeline.arrays import ArrayReader
-from pipeline.model import load_model
 
+from pipeline.base.arrays import ArrayReader
+from pipeline.models.storage import load_model
 from tests.conftest import Run
 
 
@@ -67,7 +67,7 @@ def test_a_plot_style_retrains_nothing_and_runtime_settings_run_nothing(copy: Pa
     edit_params(copy, "device: auto", "device: cpu")
     assert not stages_run(run(copy, "dvc", "repro").stdout)
     edit_params(copy, "dpi: 40", "dpi: 50")
-    assert set(stages_run(run(copy, "dvc", "repro").stdout)) == {"inspect", "compare"}
+    assert set(stages_run(run(copy, "dvc", "repro").stdout)) == {"explore", "compare"}
 
 
 def test_a_third_approach_is_an_edit_of_params_alone(copy: Path, run: Run) -> None:
@@ -83,10 +83,25 @@ def test_a_third_approach_is_an_edit_of_params_alone(copy: Path, run: Run) -> No
     assert result.returncode == 0, result.stdout
     assert stages_run(result.stdout) == ["train@from_scratch", "evaluate@from_scratch", "compare"]
     header = (copy / "report" / "comparison.md").read_text().splitlines()[0]
-    assert header == "| | feature extraction | fine tuning | from scratch |"
+    assert header == "| | feature extraction | fine-tuning | from scratch |"
     parameters = json.loads((copy / "metrics" / "from_scratch.json").read_text())["parameters"]
     assert parameters["total"] == parameters["trainable"]
     assert "from_scratch" in set(pd.read_csv(copy / "report" / "curves.csv")["approach"])
+
+
+def test_a_removed_approach_leaves_nothing_behind(copy: Path, run: Run) -> None:
+    params = yaml.safe_load((copy / "params.yaml").read_text())
+    del params["approaches"]["fine_tuning"]
+    (copy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    (copy / "predictions" / "mine.csv").write_text("a file that no stage made\n")
+    result = run(copy, "dvc", "repro")
+    assert stages_run(result.stdout) == ["compare"], result.stdout
+    for folder in ("history", "metrics", "models", "per_class", "predictions"):
+        assert not list((copy / folder).glob("fine_tuning.*")), folder
+    assert (copy / "predictions" / "mine.csv").exists()
+    compare = yaml.safe_load((copy / "dvc.lock").read_text())["stages"]["compare"]
+    assert {dep["path"]: dep["nfiles"] for dep in compare["deps"] if "nfiles" in dep}["metrics"] == 1
+    assert run(copy, "dvc", "status", "--quiet").returncode == 0
 
 
 def test_bf16_halves_the_features_and_reproduces(copy: Path, run: Run) -> None:
@@ -137,6 +152,22 @@ def test_results_come_back_from_the_cache(copy: Path, run: Run) -> None:
     assert (copy / "dvc.lock").read_bytes() == lock
 
 
+def test_a_stage_that_does_not_exist_is_answered_with_those_that_do(project: Path, run: Run) -> None:
+    for arguments, message in {
+        (): "error: no stage ''; there are compare, download, draw, evaluate, explore, features, flowers102",
+        ("bogus",): "error: no stage 'bogus'; there are compare, ",
+        ("train",): "error: usage: python -m stages train NAME",
+        ("train", "bogus"): "error: params.yaml: approaches has no 'bogus'; it has feature_extraction, fine_tuning",
+        ("features", "layer9"): "error: params.yaml: features has no 'layer9'; it has layer3, avgpool",
+        ("download", "bogus"): "error: params.yaml: download has no 'bogus'; it has nothing",
+        ("draw", "bogus"): "error: params.yaml: draw has no 'bogus'; it can have images and backbone",
+    }.items():
+        result = run(project, "stages", *arguments)
+        assert result.returncode == 1
+        assert result.stdout.startswith(message)
+        assert result.stdout.count("\n") == 1
+
+
 def test_a_mistake_in_params_is_one_line_before_any_work(copy: Path, run: Run) -> None:
     edit_params(copy, "epochs: 2\n", "epochs: two\n")
     result = run(copy, "dvc", "repro")
@@ -148,7 +179,7 @@ def test_a_mistake_in_params_is_one_line_before_any_work(copy: Path, run: Run) -
 def test_a_forced_run_makes_the_same_bytes(copy: Path, run: Run) -> None:
     lock = (copy / "dvc.lock").read_bytes()
     result = run(copy, "dvc", "repro", "--force")
-    assert len(stages_run(result.stdout)) == 11, result.stdout
+    assert len(stages_run(result.stdout)) == 12, result.stdout
     assert (copy / "dvc.lock").read_bytes() == lock
 
 

@@ -7,17 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pipeline.images import Split
-from pipeline.inputs import pixel_inputs
-from pipeline.model import load_model, new_network, read_backbone, section, unfreeze
-from pipeline.runtime import UserError
-from pipeline.train import batches, fit
 
+from pipeline.base.errors import UserError
+from pipeline.data.pixels import Split
+from pipeline.data.views import pixel_inputs
+from pipeline.models.networks import new_network, read_backbone
+from pipeline.models.sections import section, unfreeze
+from pipeline.models.storage import load_model
 from pipeline.params import load_params
+from pipeline.training.fit import batches, fit
 from tests.conftest import Run
 
 
-def test_batches_hold_every_picture_once_in_an_order_of_their_own_each_epoch() -> None:
+def test_batches_hold_every_image_once_in_an_order_of_their_own_each_epoch() -> None:
     first = batches(1020, 32, seed=0, epoch=1)
     assert [len(batch) for batch in first] == [32] * 31 + [28]
     assert sorted(np.concatenate(first)) == list(range(1020))
@@ -28,7 +30,7 @@ def test_batches_hold_every_picture_once_in_an_order_of_their_own_each_epoch() -
 @pytest.mark.parametrize(("approach", "trained"), [("feature_extraction", "fc."), ("fine_tuning", ("layer4.", "fc."))])
 def test_frozen_means_frozen(project: Path, approach: str, trained: str | tuple[str, ...]) -> None:
     """After a real run: every frozen parameter and buffer equals the backbone's, and the others have moved."""
-    backbone = read_backbone(project / "data" / "raw" / "backbone.pth")
+    backbone = read_backbone(project / "data" / "drawn" / "backbone")
     model, header = load_model(project / "models" / f"{approach}.safetensors")
     start = new_network("resnet18", backbone, len(header["classes"]), seed=0).state_dict()
     for name, value in model.state_dict().items():
@@ -45,7 +47,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(project: Path) -> None:
     with torch.no_grad():
         model.get_parameter("fc.weight").fill_(math.inf)
     cpu, images = torch.device("cpu"), Split(project / "data" / "pixels", "train")
-    data = pixel_inputs(images, params.transforms, cpu), images.labels
+    data = pixel_inputs(images, params.transforms.model_dump(), cpu), images.labels
     with pytest.raises(UserError, match=r"loss of epoch 1 is not finite; lower this approach's learning rates"):
         list(fit(model, section(model), rates, data, data, params.train, cpu))
 

@@ -30,7 +30,7 @@ def state(directory: Path, approach: str) -> Path:
 
 
 def start(directory: Path, approach: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "stages.train", approach]
+    command = [sys.executable, "-m", "stages", "train", approach]
     return subprocess.Popen(
         command, cwd=directory, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -88,7 +88,7 @@ def test_resumed_training_ends_in_the_same_bytes(
     undisturbed: Path, fresh: Path, run: Run, approach: str, how: signal.Signals
 ) -> None:
     interrupt(fresh, approach, 5, how)
-    result = run(fresh, "stages.train", approach)
+    result = run(fresh, "stages", "train", approach)
     assert f"resumed from .resume/{approach}" in result.stdout
     assert results(fresh, approach) == results(undisturbed, approach)
     assert not state(fresh, approach).exists()
@@ -152,7 +152,7 @@ def test_a_damaged_state_is_refused(undisturbed: Path, fresh: Path, run: Run, pl
     content = bytearray(state(fresh, approach).read_bytes())
     content[place] ^= 1
     state(fresh, approach).write_bytes(content)
-    result = run(fresh, "stages.train", approach)
+    result = run(fresh, "stages", "train", approach)
     assert "not resumed; starting over" in result.stdout
     assert results(fresh, approach) == results(undisturbed, approach)
 
@@ -162,7 +162,7 @@ def test_a_damaged_state_is_refused(undisturbed: Path, fresh: Path, run: Run, pl
     [
         ("params.yaml", b"fc: 0.001", b"fc: 0.002"),
         ("params.yaml", b"flip: 0.5", b"flip: 0.25"),
-        ("pipeline/train.py", b"import numpy as np", b"import numpy as np  # changed"),
+        ("pipeline/training/fit.py", b"import numpy as np", b"import numpy as np  # changed"),
         ("data/avgpool/train.npy", None, None),
     ],
 )
@@ -177,6 +177,6 @@ def test_a_state_of_another_training_is_refused(
         assert old in content
         changed = content.replace(old, new)
     (fresh / path).write_bytes(changed)
-    result = run(fresh, "stages.train", "feature_extraction")
-    assert "belongs to other params, data, weights or code, not resumed; starting over" in result.stdout
+    result = run(fresh, "stages", "train", "feature_extraction")
+    assert "belongs to other params, data, weights, code or environment, not resumed; starting over" in result.stdout
     assert result.returncode == 0

@@ -105,7 +105,7 @@ def test_chance_in_one_stage_is_found_and_blamed(copy: Path, temporary: Path, ru
     (copy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     append(
         copy,
-        "pipeline/model.py",
+        "pipeline/models/networks.py",
         "\n\nimport os\n\nseeded = new_network\n\n\ndef new_network(network, state, classes, seed):\n"
         "    return seeded(network, state, classes, int.from_bytes(os.urandom(4)))\n",
     )
@@ -152,7 +152,7 @@ def test_what_cannot_be_compared_is_said_in_one_line(copy: Path, run: Run, revis
 
 
 def test_a_run_that_fails_is_reported(copy: Path, temporary: Path, run: Run) -> None:
-    append(copy, "stages/synthetic.py", "raise SystemExit('out of luck')\n")
+    append(copy, "stages/draw.py", "raise SystemExit('out of luck')\n")
     (copy / "CITATION.cff").unlink()
     result = run(copy, "tools.verify")
     assert result.returncode == 1
@@ -173,7 +173,7 @@ def test_ctrl_c_leaves_nothing_behind(copy: Path, temporary: Path) -> None:
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("> python -m stages."):
+        if line.startswith("> python -m stages "):
             break
     assert list(temporary.iterdir())
     process.send_signal(signal.SIGINT)
