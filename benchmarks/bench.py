@@ -24,55 +24,80 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
+import scipy.io
 import torch
 import yaml
 from PIL import Image
-from pipeline.files import hex_digest
-from pipeline.model import pretrained_network, read_backbone
-from pipeline.runtime import for_people
-from pipeline.statistics import accuracy_interval
 from torch.optim.swa_utils import update_bn
 
 from benchmarks.measure import Cost, measure
 from benchmarks.script import BATCH, EVAL
+from pipeline.base.errors import for_people
+from pipeline.data.raw import read_archive, read_classes, read_index
+from pipeline.models.networks import pretrained_network, read_backbone
 from pipeline.params import Params, load_params
+from pipeline.report.confidence import accuracy_interval
+from pipeline.sources.flowers102 import VARIABLES
 from tools.sandbox import PROJECT, environment, update
 
 DVC = [sys.executable, "-m", "dvc"]
-RAW = ["download", "backbone"]  # the stages that make the raw files
-PIPELINE = "dvc.repo.reproduce, stages.compare, stages.inspect, stages.prepare, stages.train"  # import it all
+RAW = Path("data/raw")
+PIPELINE = "dvc.repo.reproduce, stages.compare, stages.explore, stages.prepare, stages.train"  # import it all
 TILES = 4  # times 125 pixels: the short side of the photographs of Flowers-102
-EVERY = 4  # picture gives its statistics to the drawn backbone
+EVERY = 4  # image gives its statistics to the drawn backbone
 NO_OPS = 5  # times that a `dvc repro` with nothing to do is measured
 
 
 def set_up(directory: Path, changes: dict[str, Any]) -> Path:
-    """A sandbox in which the raw files lie, and (returned) the folder of them that torchvision expects."""
+    """A sandbox with raw data and a backbone, and (returned) the same images as torchvision expects Flowers-102."""
     if changes:
         changes = drawn(directory.with_name("drawn"), changes)
+    make_raw(directory, changes)
+    root = directory.with_name("torchvision")
+    write_flowers(root / "flowers-102", directory / RAW)
+    return root
+
+
+def make_raw(directory: Path, changes: dict[str, Any]) -> Params:
+    """Run what makes raw data and the backbone in a sandbox; returns its params."""
     update(directory, changes)
-    subprocess.run([*DVC, "repro", "--quiet", *RAW], cwd=directory, env=environment(), check=True)
-    folder = directory.with_name("torchvision") / "flowers-102"
-    with tarfile.open(directory / "data/raw/102flowers.tgz") as archive:
-        archive.extractall(folder, filter="data")
-    for name in ("imagelabels.mat", "setid.mat"):
-        shutil.copy(directory / "data/raw" / name, folder)
-    return folder.parent
+    params = load_params(directory / "params.yaml")
+    stages = ["images"]
+    if params.draw.backbone:
+        stages.append("draw@backbone")
+    if "backbone" in params.download:
+        stages.append("download@backbone")
+    subprocess.run([*DVC, "repro", "--quiet", *stages], cwd=directory, env=environment(), check=True)
+    return params
+
+
+def write_flowers(folder: Path, raw: Path) -> None:
+    """Raw data in the layout of Flowers-102; an image gets the number of its row in the index, from 1."""
+    index = read_index(raw)
+    numbers = {member: row + 1 for row, member in enumerate(index["member"])}
+    (folder / "jpg").mkdir(parents=True)
+    for number, _, content in read_archive(raw / "images.tar", numbers):
+        (folder / f"jpg/image_{number:05d}.jpg").write_bytes(content)
+    splits = {name: 1 + np.flatnonzero(index["split"] == split) for split, name in VARIABLES.items()}
+    scipy.io.savemat(folder / "imagelabels.mat", {"labels": index["label"].to_numpy() + 1})
+    scipy.io.savemat(folder / "setid.mat", splits)
 
 
 def drawn(directory: Path, changes: dict[str, Any]) -> dict[str, Any]:
-    """Draw the raw files that ``changes`` describe, tile the pictures; returns ``changes`` that download them.
+    """Draw the images and the backbone of ``changes``, tile the images; returns ``changes`` that use the result.
 
-    The statistics of the backbone's BatchNorm layers are taken anew from every EVERY-th picture: those of ImageNet suit
+    The statistics of the backbone's BatchNorm layers are taken anew from every EVERY-th image: those of ImageNet suit
     photographs of flowers, those of the small squares on which this backbone was pretrained would not suit the tiles,
     and a script whose frozen BatchNorm layers move would learn what a pipeline whose do not cannot.
     """
-    update(directory, changes)
-    subprocess.run([*DVC, "repro", "--quiet", *RAW], cwd=directory, env=environment(), check=True)
-    raw, views = directory / "data" / "raw", []
-    with tarfile.open(raw / "102flowers.tgz") as small, tarfile.open(raw / "large.tgz", "w:gz") as large:
-        for number, member in enumerate(small):
-            image = np.asarray(Image.open(cast(IO[bytes], small.extractfile(member))))
+    params = make_raw(directory, changes)
+    small, large, views = directory / RAW, directory / "large", []
+    large.mkdir()
+    for name in ("index.csv", "classes.csv"):
+        shutil.copy(small / name, large)
+    with tarfile.open(small / "images.tar") as source, tarfile.open(large / "images.tar", "w:gz") as target:
+        for number, member in enumerate(source):
+            image = np.asarray(Image.open(cast(IO[bytes], source.extractfile(member))))
             tiles = Image.fromarray(np.tile(image, (TILES, TILES, 1)))
             if number % EVERY == 0:
                 views.append(EVAL(tiles))
@@ -80,15 +105,17 @@ def drawn(directory: Path, changes: dict[str, Any]) -> dict[str, Any]:
             tiles.save(content, "JPEG", quality=90)
             member.size = content.tell()
             content.seek(0)
-            large.addfile(member, content)
-    backbone = pretrained_network("resnet18", read_backbone(raw / "backbone.pth"))
+            target.addfile(member, content)
+    network = params.backbone.network
+    backbone = pretrained_network(network, read_backbone(directory / params.backbone.path))
     update_bn(torch.stack(views).split(BATCH), backbone)
-    torch.save(backbone.state_dict(), raw / "adapted.pth")
-    names = {"archive": "large.tgz", "labels": "imagelabels.mat", "splits": "setid.mat", "backbone": "adapted.pth"}
-    files = {
-        key: {"url": str(raw / name), "checksum": f"md5:{hex_digest(raw / name, 'md5')}"} for key, name in names.items()
+    adapted = directory / "adapted.pth"
+    torch.save(backbone.state_dict(), adapted)
+    return changes | {
+        "draw": {"images": None, "backbone": None},
+        "images": {"source": "indexed", "path": str(large)},
+        "backbone": {"network": network, "path": str(adapted)},
     }
-    return changes | {"source": "download", "download": {"backbone": files.pop("backbone"), "flowers": files}}
 
 
 def warm_up(modules: str) -> None:
@@ -168,7 +195,8 @@ def main() -> None:
         base = Path(temporary) / "base"
         root = set_up(base, changes)
         params = load_params(base / "params.yaml")
-        arguments = [root, base / "data/raw/backbone.pth", params.dataset.classes, params.train.epochs]
+        classes, test = len(read_classes(base / RAW)), int((read_index(base / RAW)["split"] == "test").sum())
+        arguments = [root, base / params.backbone.path, classes, params.train.epochs]
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", flush=True)
             for name, module in scripts.items():
@@ -184,7 +212,7 @@ def main() -> None:
         metrics = {name: json.loads((project / f"metrics/{name}.json").read_text()) for name in params.approaches}
         results["pipeline"] = {name: metric["test"]["accuracy"] for name, metric in metrics.items()}
         print(f"\nmedians of {options.rounds} rounds (and how many times the pipeline's)\n")
-        print(report(costs, results, params.dataset.test))
+        print(report(costs, results, test))
         print(
             "\nwhere the pipeline's time goes, s: " + ", ".join(f"{name} {took:.0f}" for name, took in stages.items())
         )

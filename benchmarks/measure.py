@@ -11,8 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.runtime import UserError
-
+from pipeline.base.errors import UserError
 from tools.sandbox import environment
 
 LAUNCHER = """

@@ -1,6 +1,6 @@
-"""Time and memory of the stages against the number of pictures and of epochs. Usage: python -m benchmarks.scaling
+"""Time and memory of the stages against the number of images and of epochs. Usage: python -m benchmarks.scaling
 
-Drawn pictures of 36 pixels, so that the pipeline's own costs show; splits in the proportions of Flowers-102. Writes
+Drawn images of 36 pixels, so that the pipeline's own costs show; splits in the proportions of Flowers-102. Writes
 benchmarks/scaling.csv and scaling.png.
 """
 
@@ -12,72 +12,71 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import scipy.io
 import torch
 import yaml
-from pipeline.flowers102 import read_archive
-from pipeline.runtime import for_people
-from pipeline.synthetic import write_flowers
 from torchvision.models import resnet18
 
 from benchmarks.measure import measure
-from pipeline.params import SyntheticFlowers
+from pipeline.base.errors import for_people
+from pipeline.data.raw import SPLITS, read_archive, write_raw
+from pipeline.sources.drawn import index_of, write_images
+from pipeline.sources.params import DrawnImages
 from tools.sandbox import PROJECT, merge, update
 
-PICTURES, EPOCHS = (6_400, 25_600, 102_400), (1, 4, 8)
+IMAGES, EPOCHS = (6_400, 25_600, 102_400), (1, 4, 8)
 SPECIES = 4
+BACKBONE = "data/backbone.pth"
 STAGES = {
     "prepare": ["prepare"],
-    "features": ["features", "layer3", "pixels"],
-    "pooled features": ["features", "avgpool", "layer3"],
+    "features": ["features", "layer3"],
+    "pooled features": ["features", "avgpool"],
     "train, feature extraction": ["train", "feature_extraction"],
     "train, fine-tuning": ["train", "fine_tuning"],
     "evaluate, fine-tuning": ["evaluate", "fine_tuning"],
 }
 
 
-def write_raw(folder: Path, pool: list[bytes], pictures: int) -> dict[str, int]:
-    """The raw files of a data set of so many pictures, drawn ones over and over; returns the sizes of its splits."""
-    folder.mkdir(parents=True)
-    with tarfile.open(folder / "102flowers.tgz", "w:gz", compresslevel=1) as archive:
-        for number in range(pictures):
-            member = tarfile.TarInfo(f"jpg/image_{number + 1:05d}.jpg")
-            content = pool[number % len(pool)]
+def set_up(directory: Path, pool: list[bytes], images: int, epochs: int) -> None:
+    """A sandbox with raw data of so many images, those of the pool over and over, and a backbone."""
+    changes = yaml.safe_load((PROJECT / "tools" / "demo.yaml").read_text())
+    changes |= {"transforms": {"resize": 36, "crop": 32}, "train": {"epochs": epochs}}
+    update(directory, merge(changes, {"backbone": {"path": BACKBONE}}))
+    numbers = np.arange(images)
+    members = [f"jpg/image_{number:06d}.jpg" for number in numbers]
+    archive = directory / "data" / "archive.tgz"
+    archive.parent.mkdir(exist_ok=True)
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        for number, name in enumerate(members):
+            member, content = tarfile.TarInfo(name), pool[number % len(pool)]
             member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    ids = np.arange(1, pictures + 1)
-    ends = [pictures // 8, pictures // 4]
-    parts = dict(zip(("trnid", "valid", "tstid"), np.split(ids, ends), strict=True))
-    scipy.io.savemat(folder / "imagelabels.mat", {"labels": 1 + ids % SPECIES})
-    scipy.io.savemat(folder / "setid.mat", parts)
+            tar.addfile(member, io.BytesIO(content))
+    splits = np.repeat(SPLITS, [images // 8, images // 4 - images // 8, images - images // 4])
+    index = pd.DataFrame({"member": members, "id": numbers, "split": splits, "label": numbers % SPECIES})
+    write_raw(directory / "data" / "raw", archive, index, [f"species {label + 1}" for label in range(SPECIES)])
     torch.manual_seed(0)
-    torch.save(resnet18().state_dict(), folder / "backbone.pth")
-    return {"train": ends[0], "val": ends[1] - ends[0], "test": pictures - ends[1]}
+    torch.save(resnet18().state_dict(), directory / BACKBONE)
 
 
-def run(pool: list[bytes], pictures: int, epochs: int) -> pd.DataFrame:
-    """One row a stage: pictures, epochs, stage, seconds (wall clock), mebibytes (largest process)."""
+def run(pool: list[bytes], images: int, epochs: int) -> pd.DataFrame:
+    """One row a stage: images, epochs, stage, seconds (wall clock), mebibytes (largest process)."""
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary) / "run"
-        sizes = write_raw(directory / "data" / "raw", pool, pictures)
-        changes = yaml.safe_load((PROJECT / "tools" / "demo.yaml").read_text())
-        changes |= {"transforms": {"resize": 36, "crop": 32}, "train": {"epochs": epochs}}
-        update(directory, merge(changes, {"dataset": {"classes": SPECIES} | sizes}))
+        set_up(directory, pool, images, epochs)
         for stage, arguments in STAGES.items():
-            done = measure(["python", "-m", f"stages.{arguments[0]}", *arguments[1:]], directory)
-            rows.append((pictures, epochs, stage, done.wall, done.memory))
-    return pd.DataFrame(rows, columns=["pictures", "epochs", "stage", "seconds", "mebibytes"])
+            done = measure(["python", "-m", "stages", *arguments], directory)
+            rows.append((images, epochs, stage, done.wall, done.memory))
+    return pd.DataFrame(rows, columns=["images", "epochs", "stage", "seconds", "mebibytes"])
 
 
 def plot(table: pd.DataFrame, path: Path) -> None:
-    """Seconds and memory against pictures, and seconds against epochs: straight lines are linear costs."""
+    """Seconds and memory against images, and seconds against epochs: straight lines are linear costs."""
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.5), layout="constrained")
-    by_pictures = table[table["epochs"] == EPOCHS[0]]
-    by_epochs = table[table["pictures"] == PICTURES[0]]
+    by_images = table[table["epochs"] == EPOCHS[0]]
+    by_epochs = table[table["images"] == IMAGES[0]]
     panels = (
-        (by_pictures, "pictures", "seconds"),
-        (by_pictures, "pictures", "mebibytes"),
+        (by_images, "images", "seconds"),
+        (by_images, "images", "mebibytes"),
         (by_epochs, "epochs", "seconds"),
     )
     for axis, (part, x, y) in zip(axes, panels, strict=True):
@@ -91,14 +90,15 @@ def plot(table: pd.DataFrame, path: Path) -> None:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
-        files = [Path(temporary) / name for name in ("archive.tgz", "labels.mat", "splits.mat")]
-        drawn = SyntheticFlowers(
+        archive = Path(temporary) / "images.tar"
+        drawn = DrawnImages(
             seed=1, species=SPECIES, train_per_species=100, val_per_species=1, test_per_species=1, size=36
         )
-        write_flowers(files[0], files[1], files[2], drawn, lambda items: items)
-        count = SPECIES * 102
-        pool = [content for _, _, content in read_archive(files[0], set(range(1, count + 1)))]
-    cases = [(pictures, EPOCHS[0]) for pictures in PICTURES] + [(PICTURES[0], epochs) for epochs in EPOCHS[1:]]
+        write_images(archive, drawn, lambda items: items)
+        index = index_of(drawn)
+        ids = dict(zip(index["member"], index["id"], strict=True))
+        pool = [content for _, _, content in read_archive(archive, ids)]
+    cases = [(images, EPOCHS[0]) for images in IMAGES] + [(IMAGES[0], epochs) for epochs in EPOCHS[1:]]
     table = pd.concat([run(pool, *case) for case in cases])
     here = Path(__file__).parent
     table.to_csv(here / "scaling.csv", index=False, float_format="%.1f")

@@ -40,13 +40,10 @@ def main(params: "Params", name: str) -> None:
     header |= {"input": approach.input, "transforms": transforms, "parameters": count_parameters(model)}
 
     recipe = [header, approach.model_dump(), params.train.model_dump(), params.threads, params.precision, str(device)]
-    files = [
-        DATA / name for split in ("train", "val") for name in (f"pixels/{split}.csv", f"{approach.input}/{split}.npy")
-    ]
-    checkpoint = Checkpoint(Path(f".resume/{name}"), fingerprint([backbone, *files], recipe))
-    epochs = fit(model, head, rates, train, val, params.train, device, checkpoint)
-    table = history(epochs, params.train.epochs, len(train[1]))
+    files = ("pixels/train.csv", "pixels/val.csv", f"{approach.input}/train.npy", f"{approach.input}/val.npy")
+    saved = Checkpoint(Path(f".resume/{name}"), fingerprint([backbone, *(DATA / file for file in files)], recipe))
+    epochs = fit(model, head, rates, train, val, params.train, device, saved)
     with atomic(f"history/{name}.csv", f"models/{name}.safetensors") as (history_file, model_file):
-        write_csv(history_file, table)
+        write_csv(history_file, history(epochs, params.train.epochs, len(train[1])))
         save_model(model_file, model, header)
-    checkpoint.discard()
+    saved.discard()
