@@ -62,7 +62,7 @@ def test_metrics_that_moved_are_a_table(clone: Path, run: Run) -> None:
     [
         ("params.yaml", "layer4: 0.0001", "layer4: 0.0002", "approaches.fine_tuning modified"),
         ("pipeline/training/fit.py", "import math", "import math  # changed", "pipeline/training/fit.py modified"),
-        ("dvc.yaml", "stages.compare\n", "stages.compare --fast\n", "compare: changed command"),
+        ("dvc.yaml", "stages compare\n", "stages compare --fast\n", "compare: changed command"),
         ("metrics/fine_tuning.json", '"n_test": 12', '"n_test": 13', "metrics/fine_tuning.json modified"),
     ],
 )
