@@ -57,7 +57,9 @@ def undisturbed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def fresh(undisturbed: Path, tmp_path: Path) -> Path:
     """The same, before any training."""
-    shutil.copytree(undisturbed, tmp_path / "fresh", ignore=shutil.ignore_patterns("models", "history"))
+    shutil.copytree(undisturbed, tmp_path / "fresh")
+    for folder in ("models", "history"):
+        shutil.rmtree(tmp_path / "fresh" / folder)
     return tmp_path / "fresh"
 
 
