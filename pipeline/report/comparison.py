@@ -84,7 +84,9 @@ def markdown(table: pd.DataFrame, pairs: list[dict[str, Any]]) -> str:
         return f"{row[column]:{form}}{beside}"
 
     rows = {
-        "weights at the start": lambda row: "pretrained backbone" if row["initial"] == "backbone" else "random",
+        "weights at the start": lambda row: (
+            "pretrained backbone" if row["initial"] == "backbone" else "random initialisation"
+        ),
         "trained on": lambda row: "pixels" if row["input"] == "pixels" else f"the output of {row['input']}",
         "trainable / total parameters": lambda row: (
             f"{row['trainable']:,} ({row['trainable_fraction']:.1%}) / {row['parameters']:,}"
