@@ -28,7 +28,8 @@ NAMES = ("images.tar", "index.csv", "classes.csv")
 def write_raw(folder: Path, archive: Path, index: pd.DataFrame, classes: list[str]) -> None:
     """Write raw data of a source into ``folder``.
 
-    The archive becomes a hard link: no second copy of hundreds of megabytes (a copy on another file system).
+    The archive becomes a hard link, so that no stage copies hundreds of megabytes (a copy on another file system). DVC
+    may put a copy in its place afterwards, as its link types say; its cache holds the archive once.
 
     Args:
         index: columns member, id, split, label.
