@@ -157,9 +157,7 @@ def test_params_and_files_used_are_those_declared(project: Path, name: str, monk
             value = value[part]
         declared |= leaves(value, key)
     used = {key for key in seen if not key.startswith("runtime.")}  # runtime changes no result
-    # Paths and the approach's input stand in the deps and commands; the whole backbone and transforms are declared.
-    assert used <= declared
-    assert declared - used <= {"transforms.resize", "backbone.path", "images.path"}
+    assert used == declared
 
     known = dependencies(stage) | {out.def_path for out in stage.outs} | {".resume"}
     for path in opened:
