@@ -19,7 +19,7 @@ from torchvision.models import resnet18
 from benchmarks.measure import measure
 from pipeline.base.errors import for_people
 from pipeline.data.raw import SPLITS, read_archive, write_raw
-from pipeline.sources.drawn import index_of, write_images
+from pipeline.sources.drawn import write_images
 from pipeline.sources.params import DrawnImages
 from tools.sandbox import PROJECT, merge, update
 
@@ -94,8 +94,7 @@ def main() -> None:
         drawn = DrawnImages(
             seed=1, species=SPECIES, train_per_species=100, val_per_species=1, test_per_species=1, size=36
         )
-        write_images(archive, drawn, lambda items: items)
-        index = index_of(drawn)
+        index = write_images(archive, drawn, lambda items: items)
         ids = dict(zip(index["member"], index["id"], strict=True))
         pool = [content for _, _, content in read_archive(archive, ids)]
     cases = [(images, EPOCHS[0]) for images in IMAGES] + [(IMAGES[0], epochs) for epochs in EPOCHS[1:]]

@@ -1,8 +1,8 @@
 """Run one stage, as dvc.yaml does: python -m stages STAGE [ARGUMENT]
 
 What all stages have in common, and nothing that shapes a result: all of params.yaml is checked before work starts,
-errors are one line, environment/ gets a record of where the stage ran. So no stage depends on this file, nor on the
-schema of params.yaml, which refuses values and changes none.
+errors are one line, variables that change the arithmetic are ignored, environment/ gets a record of the run. So no
+stage depends on this file, nor on the schema of params.yaml, which refuses values and changes none.
 """
 
 import sys
@@ -10,9 +10,9 @@ from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
-from pipeline.base.environment import environment
+from pipeline.base.environment import discard_variables, environment
 from pipeline.base.errors import UserError, for_people
-from pipeline.base.files import write_json
+from pipeline.base.files import hex_digest, published, write_json
 from pipeline.params import Params, load_params, read_yaml
 
 
@@ -22,26 +22,25 @@ def main() -> None:
     if name not in stages:
         raise UserError(f"no stage {name!r}; there are {', '.join(stages)}")
     params = load_params("params.yaml")
+    if ignored := discard_variables():
+        print(f"note: ignored {', '.join(ignored)}: arithmetic depends on params.yaml alone", file=sys.stderr)
     stage = import_module(f"stages.{name}").main
     wanted = [parameter.upper() for parameter in list(signature(stage).parameters)[1:]]
     if len(arguments) != len(wanted):
         raise UserError(f"usage: python -m stages {' '.join([name, *wanted])}")
     discard_removed(params)
     stage(params, *arguments)
-    write_json(f"environment/{'-'.join([name, *arguments])}.json", environment())
+    outs = {path.as_posix(): hex_digest(path, "md5") for path in published if path.exists()}
+    write_json(f"environment/{'-'.join([name, *arguments])}.json", {"environment": environment(), "outs": outs})
 
 
 def discard_removed(params: Params) -> None:
-    """Delete what approaches made that params.yaml no longer has, as dvc.lock names it.
-
-    DVC leaves these files where they are, in folders that the stage compare depends on as a whole.
-    """
+    """Delete what removed approaches made, as dvc.lock names it: DVC would leave it in folders that compare reads."""
     lock = read_yaml("dvc.lock")["stages"] if Path("dvc.lock").exists() else {}
     for stage, entry in lock.items():
         kind, _, name = stage.partition("@")
-        if kind in ("train", "evaluate") and name not in params.approaches:
-            for out in entry["outs"]:
-                Path(out["path"]).unlink(missing_ok=True)
+        for out in entry["outs"] if kind in ("train", "evaluate") and name not in params.approaches else []:
+            Path(out["path"]).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -2,21 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from pipeline.base.files import atomic, write_csv, write_json
+from pipeline.params import Params
 from pipeline.report import figures
 from pipeline.report.comparison import curves, differences, markdown, summary
-
-if TYPE_CHECKING:
-    from pipeline.params import Params
 
 REPORT = Path("report")
 
 
-def main(params: "Params") -> None:
+def main(params: Params) -> None:
     metrics = {name: json.loads(Path(f"metrics/{name}.json").read_text()) for name in params.approaches}
     histories, predictions, classes = (
         {name: pd.read_csv(f"{folder}/{name}.csv") for name in params.approaches}

@@ -2,7 +2,6 @@
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,27 +10,23 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import atomic
 from pipeline.base.progress import progress
 from pipeline.data.raw import write_raw
-from pipeline.sources.drawn import index_of, pretrain, write_images
-
-if TYPE_CHECKING:
-    from pipeline.params import Params
+from pipeline.params import Params
+from pipeline.sources.drawn import pretrain, write_images
 
 DRAWN = Path("data/drawn")
 
 
-def main(params: "Params", what: str) -> None:
-    if what == "images" and params.draw.images:
-        index = index_of(params.draw.images)
+def main(params: Params, what: str) -> None:
+    if what == "images" and (images := params.draw.images):
+        names = [f"species {number + 1}" for number in range(images.species)]
         with atomic(DRAWN / "archive") as (archive,):
-            write_images(archive, params.draw.images, lambda items: progress(items, len(items), "drawing"))
-            names = [f"species {number + 1}" for number in range(params.draw.images.species)]
+            index = write_images(archive, images, lambda items: progress(items, len(items), "drawing"))
             write_raw(DRAWN / "images", archive, index, names)
         (DRAWN / "archive").unlink()
-    elif what == "backbone" and params.draw.backbone:
-        device = torch_device(params.runtime.device, params.draw.backbone.threads)
-        state = pretrain(params.draw.backbone, device, lambda line: print(line, flush=True))
+    elif what == "backbone" and (backbone := params.draw.backbone):
+        device = torch_device(params.runtime.device, backbone.threads)
         content = io.BytesIO()  # torch.save to a path would write the path's name into the file
-        torch.save(state, content)
+        torch.save(pretrain(backbone, device, lambda line: print(line, flush=True)), content)
         with atomic(DRAWN / "backbone") as (path,):
             path.write_bytes(content.getvalue())
     else:

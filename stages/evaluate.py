@@ -1,25 +1,22 @@
 """The whole val and test split, once, by one trained model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.base.device import torch_device
 from pipeline.base.errors import choose
 from pipeline.base.files import atomic, write_csv, write_json
 from pipeline.base.progress import progress
 from pipeline.data.pixels import Split
-from pipeline.models.features import open_inputs, predict
+from pipeline.models.features import collect, open_inputs, outputs
 from pipeline.models.sections import for_inference, in_precision, section
 from pipeline.models.storage import load_model, weights_digest
+from pipeline.params import Params
 from pipeline.training.evaluation import per_class, predictions, scores
-
-if TYPE_CHECKING:
-    from pipeline.params import Params
 
 DATA = Path("data")
 
 
-def main(params: "Params", name: str) -> None:
+def main(params: Params, name: str) -> None:
     choose(params.approaches, name, "approaches")
     device = torch_device(params.runtime.device, params.threads)
     model, header = load_model(Path(f"models/{name}.safetensors"))
@@ -30,8 +27,8 @@ def main(params: "Params", name: str) -> None:
     for split in ("test", "val"):
         images = Split(DATA / "pixels", split)
         inputs = open_inputs(DATA, header["input"], images, header["transforms"], device)
-        count = len(images)
-        logits = predict(network, inputs, count, device, lambda items: progress(items, count, split, count=len))  # noqa: B023
+        chunks = outputs(network, inputs, len(images), 0, device)
+        logits = collect(progress(chunks, len(images), split, count=len))
         metrics[split] = scores(logits, images.labels)
         if split == "test":
             table = predictions(logits, images)

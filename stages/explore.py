@@ -1,7 +1,6 @@
 """What the data look like, and what the backbone says of a flower before any training."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,18 +10,16 @@ from pipeline.base.files import atomic, write_csv, write_json
 from pipeline.data.pixels import Split
 from pipeline.data.raw import read_classes, read_index
 from pipeline.data.views import normalise
-from pipeline.models.networks import category_names, pretrained_network, read_backbone
+from pipeline.models.networks import category_names, check_runs, pretrained_network, read_backbone
+from pipeline.params import Params
 from pipeline.report import figures
 from pipeline.report.comparison import dataset_summary
 from pipeline.training.evaluation import top_classes
 
-if TYPE_CHECKING:
-    from pipeline.params import Params
-
 REPORT, SAMPLES = Path("report"), 18  # images in the grid
 
 
-def main(params: "Params") -> None:
+def main(params: Params) -> None:
     device, crop = torch_device(params.runtime.device, params.threads), params.transforms.crop
     index, classes = read_index(Path("data/raw")), read_classes(Path("data/raw"))
     train = Split(Path("data/pixels"), "train")
@@ -35,6 +32,7 @@ def main(params: "Params") -> None:
 
     state = read_backbone(Path(params.backbone.path))
     network = pretrained_network(params.backbone.network, state).to(device)
+    check_runs(network.requires_grad_(False), crop, "backbone.network")
     first = train.central([0], crop)
     with torch.inference_mode():
         logits = network(normalise(first, params.transforms.mean, params.transforms.std, device))[0].cpu()

@@ -1,7 +1,7 @@
 """Adapt the backbone by one approach."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.base.device import torch_device
 from pipeline.base.errors import choose
@@ -9,19 +9,17 @@ from pipeline.base.files import atomic, write_csv
 from pipeline.data.pixels import Split
 from pipeline.data.raw import read_classes
 from pipeline.models.features import open_inputs
-from pipeline.models.networks import new_network, read_backbone
+from pipeline.models.networks import check_runs, new_network, read_backbone
 from pipeline.models.sections import check_frozen, count_parameters, in_precision, section, unfreeze
 from pipeline.models.storage import save_model
+from pipeline.params import Params
 from pipeline.training.checkpoint import Checkpoint, fingerprint
 from pipeline.training.fit import fit, history
-
-if TYPE_CHECKING:
-    from pipeline.params import Params
 
 DATA = Path("data")
 
 
-def main(params: "Params", name: str) -> None:
+def main(params: Params, name: str) -> None:
     approach = choose(params.approaches, name, "approaches")
     rates, transforms, backbone = approach.learning_rates, params.transforms.model_dump(), Path(params.backbone.path)
     device = torch_device(params.runtime.device, params.threads)
@@ -33,6 +31,7 @@ def main(params: "Params", name: str) -> None:
     state = read_backbone(backbone) if approach.initial == "backbone" else None
     model = new_network(params.backbone.network, state, len(classes), params.train.seed).to(device)
     unfreeze(model, rates, f"approaches.{name}.learning_rates")
+    check_runs(model, params.transforms.crop, f"approaches.{name}")
     head = in_precision(section(model, after=approach.input), params.precision, device)
     if approach.input != "pixels":
         check_frozen(section(model, to=approach.input), rates, f"approaches.{name}")

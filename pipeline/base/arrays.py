@@ -5,7 +5,6 @@ Reads are plain reads, not a memory map, whose pages would count as the process'
 
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 
 import numpy as np
 from numpy.lib import format as npy
@@ -39,9 +38,7 @@ class ArrayWriter:
     def __enter__(self) -> "ArrayWriter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with self._file:
             self._file.seek(0)
             self._header()
@@ -63,13 +60,13 @@ class ArrayReader:
         self.shape, self._dtype, self._start = mapped.shape, mapped.dtype, mapped.offset
         self._path, self._file, self._lock = file, file.open("rb"), Lock()
 
-    def read(self, row: int, count: int | None = None) -> np.ndarray:
-        """Item ``row`` of the first axis, or ``count`` items from there on (with that axis).
+    def read(self, row: int, count: int) -> np.ndarray:
+        """The ``count`` items of the first axis from ``row`` on.
 
         Raises:
             UserError: there are not so many.
         """
-        if row + (count or 1) > self.shape[0]:
+        if row + count > self.shape[0]:
             raise UserError(
                 f"{self._path}: made with other params, it holds only {self.shape[0]:,} rows; run dvc repro"
             )
@@ -77,5 +74,4 @@ class ArrayReader:
         size = int(np.prod(item))
         with self._lock:
             self._file.seek(self._start + row * size * self._dtype.itemsize)
-            values = np.fromfile(self._file, self._dtype, size * (1 if count is None else count))
-        return values.reshape(item if count is None else (count, *item))
+            return np.fromfile(self._file, self._dtype, count * size).reshape(count, *item)

@@ -20,17 +20,17 @@ def torch_device(setting: str, threads: int) -> torch.device:
         UserError: the named device is not available here.
     """
     # cuBLAS reads this when CUDA starts: https://docs.nvidia.com/cuda/cublas/#results-reproducibility
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32; pipeline/models/sections.py has tf32
     # Uninitialised memory is only filled so that bugs show; it costs time and changes no result.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if setting == "auto":
-        setting = next(name for name, present in available.items() if present)
-    if not available[setting]:
-        present = ", ".join(name for name, there in available.items() if there)
-        raise UserError(f"params.yaml: runtime.device = {setting}, but this machine has only: {present} (or say auto)")
-    return torch.device(setting)
+    present = [name for name, there in available.items() if there]
+    if setting not in ("auto", *present):
+        has = ", ".join(present)
+        raise UserError(f"params.yaml: runtime.device = {setting}, but this machine has only: {has} (or say auto)")
+    return torch.device(present[0] if setting == "auto" else setting)

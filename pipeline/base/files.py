@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+published: list[Path] = []  # files that this process made, for the record of a stage's run
+
 
 @contextmanager
 def atomic(*paths: str | Path) -> Iterator[list[Path]]:
@@ -30,6 +32,7 @@ def atomic(*paths: str | Path) -> Iterator[list[Path]]:
                 os.fsync(file.fileno())
         for temporary, final in zip(temporaries, finals, strict=True):
             temporary.replace(final)
+            published.append(final)
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)

@@ -13,7 +13,6 @@ Rate = Annotated[float, Field(strict=True, gt=0, le=10, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-Module = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")]
 
 
 class Section(BaseModel):

@@ -11,7 +11,7 @@ def decode(jpeg: bytes, name: str) -> Image.Image:
     """An encoded image as RGB.
 
     Raises:
-        UserError: not a image, or damaged; ``name`` is in the message.
+        UserError: not an image, or damaged; ``name`` is in the message.
     """
     try:
         return Image.open(io.BytesIO(jpeg)).convert("RGB")

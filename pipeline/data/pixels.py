@@ -4,7 +4,7 @@ A split is two files: ``NAME.npy``, the pixels of all its images one behind anot
 the top), and ``NAME.csv``, a row an image: id, label, offset (of its first byte), height, width.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -20,17 +20,19 @@ from pipeline.data.images import centre, decode, resize
 
 def pack(
     images: Iterable[tuple[int, str, bytes]],
-    crop_of: Callable[[int], int | None],
-    file_of: Callable[[int], ArrayWriter],
+    split_of: Mapping[int, str],
+    files: Mapping[str, ArrayWriter],
     short_side: int,
+    crop: int,
     workers: int,
 ) -> pd.DataFrame:
     """Decode, resize and append every image to the file of its split; the same bytes for any number of workers.
 
+    Images of train stay whole, for they are cropped at random later; of the others the central square stays.
+
     Args:
         images: id, name (for messages) and encoded bytes of each.
-        crop_of: side of the central square to keep of an image, by its id; None keeps all of it.
-        file_of: the file it goes to, by its id.
+        split_of: the split of each, by its id.
 
     Returns:
         One row an image: id, offset (bytes), height, width (pixels), in the order they came.
@@ -41,15 +43,15 @@ def pack(
 
     def shrink(encoded: tuple[int, str, bytes]) -> tuple[int, Image.Image]:
         number, name, content = encoded
-        image, crop = resize(decode(content, name), short_side), crop_of(number)
-        if crop is not None:
+        image = resize(decode(content, name), short_side)
+        if split_of[number] != "train":
             top, left = centre(image.height, image.width, crop)
             image = image.crop((left, top, left + crop, top + crop))
         return number, image
 
     places = []
     for number, image in parallel_map(shrink, images, workers):
-        file = file_of(number)
+        file = files[split_of[number]]
         places.append((number, file.length, image.height, image.width))
         file.append(np.asarray(image).reshape(-1))
     return pd.DataFrame(places, columns=["id", "offset", "height", "width"])

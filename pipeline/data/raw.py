@@ -51,11 +51,10 @@ def read_classes(folder: Path) -> list[str]:
     Raises:
         UserError: the table is missing or is not what the description above says.
     """
-    path = folder / "classes.csv"
-    table = _read_table(path, {"label": "int64", "name": "str"})
+    table = _read_table(folder / "classes.csv", {"label": "int64", "name": "str"})
     if table["label"].tolist() != list(range(len(table))):
-        raise UserError(f"{path}: labels must be 0, 1, ... in this order")
-    return [str(name) for name in table["name"]]
+        raise UserError(f"{folder / 'classes.csv'}: labels must be 0, 1, ... in this order")
+    return table["name"].tolist()
 
 
 def read_index(folder: Path) -> pd.DataFrame:
@@ -67,12 +66,11 @@ def read_index(folder: Path) -> pd.DataFrame:
     path, classes = folder / "index.csv", len(read_classes(folder))
     index = _read_table(path, {"member": "str", "id": "int64", "split": "str", "label": "int64"})
     for column in ("member", "id"):
-        if index[column].duplicated().any():
-            raise UserError(f"{path}: {column} {index[column][index[column].duplicated()].iloc[0]} stands twice")
-    if unknown := sorted(set(index["split"]) - set(SPLITS)):
-        raise UserError(f"{path}: split {unknown[0]}: one of {', '.join(SPLITS)}")
-    if missing := [split for split in SPLITS if split not in set(index["split"])]:
-        raise UserError(f"{path}: no image in {' and '.join(missing)}")
+        if (twice := index[column].duplicated()).any():
+            raise UserError(f"{path}: {column} {index[column][twice].iloc[0]} stands twice")
+    splits = set(index["split"])
+    if splits != set(SPLITS):
+        raise UserError(f"{path}: the splits are {', '.join(sorted(splits))}; they must be {', '.join(SPLITS)}")
     if not index["label"].between(0, classes - 1).all() or (index["id"] < 0).any():
         raise UserError(f"{path}: labels must be 0 to {classes - 1}, as in classes.csv, and ids not negative")
     return index

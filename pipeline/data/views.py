@@ -13,8 +13,7 @@ from torch import Tensor
 
 from pipeline.data.pixels import Split
 
-VIEW = 0  # purpose of a random address; pipeline/training/fit.py has the other
-
+VIEW = 0  # purpose of a random address; pipeline/training/fit.py has the others
 
 # The network's input for some rows of a split, on its device: in that epoch of training, or (0) in evaluation.
 Inputs = Callable[[np.ndarray, int], Tensor]
@@ -50,9 +49,14 @@ def normalise(images: np.ndarray, mean: list[float], std: list[float], device: t
         float32 [n, 3, height, width] in channels-last memory, (pixel / 255 - mean) / std, computed in the order of
         torchvision's ``ToTensor`` and ``Normalize``.
     """
-    tensor = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+    tensor = to_device(torch.from_numpy(images), device).permute(0, 3, 1, 2).to(torch.float32).div_(255)
     shape = (3, 1, 1)
     return tensor.sub_(tensor.new_tensor(mean).view(shape)).div_(tensor.new_tensor(std).view(shape))
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy of ``tensor`` on ``device``; to CUDA from pinned memory, while the device computes."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def chunks(count: int, size: int) -> list[np.ndarray]:

@@ -1,8 +1,10 @@
 """Networks of torchvision: built, loaded, given a new head."""
 
+import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import safetensors.torch
 import torch
@@ -13,6 +15,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 from pipeline.base.errors import UserError
 
 State = dict[str, Tensor]
+AUXILIARY = ("googlenet", "inception_v3")  # networks with further heads, for training on ImageNet only
 
 
 def read_backbone(path: Path) -> State:
@@ -45,13 +48,13 @@ def pretrained_network(network: str, state: State) -> nn.Module:
     Raises:
         UserError: no such network, no final linear layer, or weights of another network.
     """
-    model = _build(network)
+    model = build(network)
     head = head_name(model)
     weight = state.get(f"{head}.weight")
     try:
         if weight is not None and len(weight) != model.get_submodule(head).out_features:
-            model = get_model(network, weights=None, num_classes=len(weight))
-        model.load_state_dict(state)
+            model = build(network, len(weight))
+        load_weights(model, state)
     except RuntimeError as error:
         first = (str(error).strip().splitlines()[1:] or [str(error)])[0].strip()
         raise UserError(
@@ -61,10 +64,37 @@ def pretrained_network(network: str, state: State) -> nn.Module:
     return model.eval()
 
 
-def _build(network: str, **options: Any) -> nn.Module:
+def build(network: str, classes: int = 1000) -> nn.Module:
+    """The network with random weights.
+
+    GoogLeNet and Inception come without the auxiliary heads of their training on ImageNet, and expect inputs normalised
+    like those of the other networks (``transform_input``), as torchvision's weights of them do.
+
+    Raises:
+        UserError: torchvision has none of that name.
+    """
     if network not in list_models(module=torchvision.models):
         raise UserError(f"params.yaml: backbone.network = {network}: torchvision has no such network; try resnet18")
-    return get_model(network, weights=None, **options)
+    options = {"aux_logits": False, "init_weights": True, "transform_input": True} if network in AUXILIARY else {}
+    return get_model(network, weights=None, num_classes=classes, **options)
+
+
+def load_weights(model: nn.Module, state: State) -> None:
+    """Load a state dict, without weights of auxiliary heads, which :func:`build` leaves out.
+
+    DenseNet's published files have a dot more in some names. MNASNet asks for a version, which safetensors cannot hold;
+    only the network's own is given, so that older files of other networks are read as old ones.
+
+    Raises:
+        RuntimeError: it does not fit.
+    """
+    wanted = OrderedDict(
+        (re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name), tensor)
+        for name, tensor in state.items()
+        if not name.startswith(("aux1.", "aux2.", "AuxLogits."))
+    )
+    wanted._metadata = {"": {"version": model._version}}  # type: ignore[attr-defined]
+    model.load_state_dict(wanted)
 
 
 def head_name(model: nn.Module) -> str:
@@ -100,10 +130,42 @@ def new_network(network: str, state: State | None, classes: int, seed: int) -> n
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if state is None:
-            return _build(network, num_classes=classes)
+            return build(network, classes)
         model = pretrained_network(network, state)
         head = head_name(model)
         parent, _, name = head.rpartition(".")
         old = cast(nn.Linear, model.get_submodule(head))
-        setattr(model.get_submodule(parent), name, nn.Linear(old.in_features, classes))
+        setattr(model.get_submodule(parent), name, nn.Linear(old.in_features, classes, old.bias is not None))
     return model
+
+
+def check_runs(model: nn.Module, crop: int, key: str) -> None:
+    """Let the network compute, forwards and, where it is trained, backwards, and leave it as it was.
+
+    So what cannot work is said before the work: images of a size that the network cannot take, or, on CUDA, an
+    operation without a deterministic algorithm (:func:`torch.use_deterministic_algorithms` lists them; AlexNet and VGG
+    have one before their classifier).
+
+    Args:
+        model: before :func:`pipeline.models.sections.section`, in the mode and on the device that it will have.
+        crop: side of the images, pixels.
+        key: the params key to name.
+
+    Raises:
+        UserError: it cannot compute.
+    """
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    weight = next(model.parameters())
+    try:
+        outputs = model(weight.new_zeros(2, 3, crop, crop))
+        if outputs.requires_grad:
+            outputs.sum().backward()
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"params.yaml: {key}: {type(model).__name__} cannot compute with transforms.crop = {crop} on "
+            f"{weight.device.type}: {reason}"
+        ) from None
+    for name, buffer in model.named_buffers():
+        buffer.copy_(buffers[name])
+    model.zero_grad()

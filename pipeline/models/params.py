@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from pipeline.base.schema import Module, Section, Text
+from pipeline.base.schema import Name, Section, Text
 
-Precision = Literal["fp32", "bf16"]
-Features = dict[Module, Module]
+Precision = Literal["fp32", "tf32", "bf16"]
+Features = dict[Name, Name]
 
 
 class Backbone(Section):

@@ -57,17 +57,18 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
 
 
 def section(model: nn.Module, after: str = "pixels", to: str | None = None) -> fx.GraphModule:
-    """A part of the network: from behind the module ``after``, or from the pixels, to the output of the module
-    ``to`` (None: the logits). Parts in a row compute the same as the whole, bit for bit.
+    """A part of the network: from behind the module ``after``, or from the pixels, to the output of the module ``to``
+    (None: the logits). Parts in a row compute the same as the whole, bit for bit.
 
-    The part shares its modules with ``model``, so training the one trains the other.
+    A module is written as in params.yaml, with - for each dot in its name; ``head`` is what goes into the head, also
+    where no module makes it. The part shares its modules with ``model``, so training the one trains the other.
 
     Raises:
         UserError: no such module, or more than its output goes on from there.
     """
-    nodes = list(_Tracer().trace(model).nodes)
-    first = 0 if after == "pixels" else _output_of(after, nodes)
-    last = len(nodes) - 1 if to is None else _output_of(to, nodes)
+    nodes, head = list(_Tracer().trace(model).nodes), head_name(model)
+    first = 0 if after == "pixels" else _output_of(after, nodes, head)
+    last = len(nodes) - 1 if to is None else _output_of(to, nodes, head)
     part = fx.Graph()
     copies = {nodes[first]: part.placeholder("inputs")}
     for node in nodes[first + 1 : last + 1]:
@@ -77,18 +78,23 @@ def section(model: nn.Module, after: str = "pixels", to: str | None = None) -> f
     return fx.GraphModule(model, part)
 
 
-def _output_of(module: str, nodes: list[fx.Node]) -> int:
-    """Which of ``nodes`` is the output of ``module``."""
-    places = [i for i, node in enumerate(nodes) if module in node.meta.get("nn_module_stack", {})]
+def _output_of(name: str, nodes: list[fx.Node], head: str) -> int:
+    """Which of ``nodes`` is the output of the module ``name``."""
+    position = {node: i for i, node in enumerate(nodes)}
+    if name == "head":
+        places = [position[node.all_input_nodes[0]] for node in nodes if node.target == head]
+    else:
+        module = name.replace("-", ".")
+        places = [i for i, node in enumerate(nodes) if module in node.meta.get("nn_module_stack", {})]
     if not places:
         names = dict.fromkeys(next(iter(node.meta.get("nn_module_stack", {})), "") for node in nodes)
         raise UserError(
-            f"params.yaml: features.{module}: no such module; the network has {', '.join(filter(None, names))}"
+            f"params.yaml: features.{name}: no such module; the network has {', '.join(filter(None, names))} and their "
+            "parts (with - for each dot), and head, what goes into the head"
         )
     last = places[-1]
-    position = {node: i for i, node in enumerate(nodes)}
     if [node for node in nodes[: last + 1] if any(position[user] > last for user in node.users)] != [nodes[last]]:
-        raise UserError(f"params.yaml: features.{module}: more than its output goes on from there; name a whole block")
+        raise UserError(f"params.yaml: features.{name}: more than its output goes on from there; name a whole block")
     return last
 
 
@@ -126,11 +132,19 @@ def for_inference(frozen: nn.Module) -> nn.Module:
 
 
 def in_precision(network: nn.Module, precision: str, device: torch.device) -> nn.Module:
-    """Let the forward pass of ``network`` compute in ``precision``, fp32 or bf16; its weights stay float32.
+    """Let ``network`` compute in ``precision``; its weights stay float32.
 
-    bf16 is torch's autocast: convolutions and linear layers take and give bfloat16
+    tf32 rounds the factors of products to 10 bits (https://docs.pytorch.org/docs/stable/notes/cuda.html). bf16 is
+    torch's autocast: convolutions and linear layers take and give bfloat16
     (https://docs.pytorch.org/docs/stable/amp.html).
+
+    Raises:
+        UserError: tf32 on a device that has none.
     """
-    if precision == "bf16":
+    if precision == "tf32":
+        if device.type != "cuda":
+            raise UserError(f"params.yaml: precision = tf32 needs CUDA, but the device is {device}; say fp32")
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    elif precision == "bf16":
         network.forward = torch.autocast(device.type, torch.bfloat16)(network.forward)
     return network

@@ -9,10 +9,10 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torchvision.models import get_model
 
 from pipeline.base.errors import UserError
 from pipeline.base.files import atomic
+from pipeline.models.networks import build, load_weights
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:
@@ -42,8 +42,8 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             header = json.loads(file.metadata()["model"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        model = get_model(header["network"], weights=None, num_classes=len(header["classes"]))
-        model.load_state_dict(state)
+        model = build(header["network"], len(header["classes"]))
+        load_weights(model, state)
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{path}: not a model of this pipeline ({error}); run dvc repro train") from None
     return model.eval(), header

@@ -1,16 +1,14 @@
 """The comparison of the approaches: one table, and the statistics of each pair."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from pipeline.report.confidence import accuracy_interval, paired_difference
-
-if TYPE_CHECKING:
-    from pipeline.report.params import Published
-    from pipeline.training.params import Approach
+from pipeline.report.confidence import accuracy_interval, holm, paired_difference
+from pipeline.report.params import Published
+from pipeline.training.params import Approach
 
 
 def label(name: str) -> str:
@@ -33,46 +31,38 @@ def dataset_summary(index: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
 
 
 def summary(
-    approaches: Mapping[str, "Approach"], metrics: Mapping[str, Any], published: Mapping[str, "Published"]
+    approaches: Mapping[str, Approach], metrics: Mapping[str, Any], published: Mapping[str, Published]
 ) -> pd.DataFrame:
     """One row an approach: parameters, learning rates, accuracies (fractions), losses (nats), published figures."""
     rows = []
     for name, approach in approaches.items():
         test, val, parameters = metrics[name]["test"], metrics[name]["val"], metrics[name]["parameters"]
         low, high = accuracy_interval(round(test["accuracy"] * test["n"]), test["n"])
-        row = {
-            "approach": name,
-            "initial": approach.initial,
-            "input": approach.input,
-            "parameters": parameters["total"],
-            "trainable": parameters["trainable"],
-            "trainable_fraction": parameters["trainable"] / parameters["total"],
-            "learning_rates": ", ".join(f"{module} {rate:g}" for module, rate in approach.learning_rates.items()),
-            "val_accuracy": val["accuracy"],
-            "val_loss": val["loss"],
-            "test_accuracy": test["accuracy"],
-            "test_accuracy_low": low,
-            "test_accuracy_high": high,
-            "test_top5_accuracy": test["top5_accuracy"],
-            "test_balanced_accuracy": test["balanced_accuracy"],
-            "test_loss": test["loss"],
-            "n_test": test["n"],
-        }
-        if name in published:
-            row |= {f"published_{key}": value for key, value in published[name].model_dump().items()}
-        rows.append(row)
+        rows.append(
+            {"approach": name, "initial": approach.initial, "input": approach.input}
+            | {"parameters": parameters["total"], "trainable": parameters["trainable"]}
+            | {"trainable_fraction": parameters["trainable"] / parameters["total"]}
+            | {"learning_rates": ", ".join(f"{module} {rate:g}" for module, rate in approach.learning_rates.items())}
+            | {f"val_{key}": val[key] for key in ("accuracy", "loss")}
+            | {"test_accuracy": test["accuracy"], "test_accuracy_low": low, "test_accuracy_high": high}
+            | {f"test_{key}": test[key] for key in ("top5_accuracy", "balanced_accuracy", "loss")}
+            | {"n_test": test["n"]}
+            | {f"published_{key}": value for key, value in dict(published.get(name, {})).items()}
+        )
     return pd.DataFrame(rows)
 
 
 def differences(predictions: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
-    """The paired difference of every two approaches on the test images, second minus first."""
+    """The paired difference of every two approaches on the test images, second minus first; p-values after Holm."""
     first_ids = next(iter(predictions.values()))["id"]
     assert all(table["id"].equals(first_ids) for table in predictions.values()), "predictions of different images"
     correct = {name: (table["label"] == table["prediction"]).to_numpy() for name, table in predictions.items()}
-    return [
+    pairs: list[dict[str, Any]] = [
         {"first": first, "second": second} | paired_difference(correct[first], correct[second])
         for first, second in combinations(correct, 2)
     ]
+    adjusted = holm([float(pair["p_value"]) for pair in pairs])
+    return [pair | {"p_value_holm": value} for pair, value in zip(pairs, adjusted, strict=True)]
 
 
 def markdown(table: pd.DataFrame, pairs: list[dict[str, Any]]) -> str:
@@ -83,22 +73,21 @@ def markdown(table: pd.DataFrame, pairs: list[dict[str, Any]]) -> str:
         beside = f" ({published:{form}})" if published is not None and not pd.isna(published) else ""
         return f"{row[column]:{form}}{beside}"
 
-    rows = {
-        "weights at the start": lambda row: (
-            "pretrained backbone" if row["initial"] == "backbone" else "random initialisation"
-        ),
+    def start(row: Any) -> str:
+        return "pretrained backbone" if row["initial"] == "backbone" else "random initialisation"
+
+    rows: dict[str, Callable[[Any], str]] = {
+        "weights at the start": start,
         "trained on": lambda row: "pixels" if row["input"] == "pixels" else f"the output of {row['input']}",
-        "trainable / total parameters": lambda row: (
-            f"{row['trainable']:,} ({row['trainable_fraction']:.1%}) / {row['parameters']:,}"
-        ),
-        "learning rates": lambda row: row["learning_rates"],
+        "trainable / total parameters": "{trainable:,} ({trainable_fraction:.1%}) / {parameters:,}".format_map,
+        "learning rates": "{learning_rates}".format_map,
         "validation accuracy": lambda row: cell(row, "val_accuracy", ".1%"),
         "final validation loss": lambda row: cell(row, "val_loss", ".4f"),
         "**test accuracy**": lambda row: f"**{cell(row, 'test_accuracy', '.1%')}**",
-        "95 % interval": lambda row: f"{row['test_accuracy_low']:.1%} to {row['test_accuracy_high']:.1%}",
-        "test top-5 accuracy": lambda row: f"{row['test_top5_accuracy']:.1%}",
-        "test balanced accuracy": lambda row: f"{row['test_balanced_accuracy']:.1%}",
-        "test loss": lambda row: f"{row['test_loss']:.4f}",
+        "95 % interval": "{test_accuracy_low:.1%} to {test_accuracy_high:.1%}".format_map,
+        "test top-5 accuracy": "{test_top5_accuracy:.1%}".format_map,
+        "test balanced accuracy": "{test_balanced_accuracy:.1%}".format_map,
+        "test loss": "{test_loss:.4f}".format_map,
     }
     columns = table.to_dict("records")
     lines = ["| | " + " | ".join(label(row["approach"]) for row in columns) + " |"]
@@ -108,13 +97,13 @@ def markdown(table: pd.DataFrame, pairs: list[dict[str, Any]]) -> str:
     if any(str(column).startswith("published_") for column in table):
         lines[-1] += " In brackets: the published figures."
     for pair in pairs:
-        p_value = "< 0.0001" if pair["p_value"] < 1e-4 else f"= {pair['p_value']:.4f}"
+        p_value = "< 0.0001" if pair["p_value_holm"] < 1e-4 else f"= {pair['p_value_holm']:.4f}"
         lines.append(
             f"\n{label(pair['second'])} minus {label(pair['first'])}: "
             f"{100 * pair['difference']:+.1f} points of test accuracy "
             f"(95 % interval {100 * pair['low']:+.1f} to {100 * pair['high']:+.1f}; "
             f"McNemar's exact test on {pair['only_first']} against {pair['only_second']} images, "
-            f"p {p_value})."
+            f"p {p_value}{f', after Holm for {len(pairs)} tests' if len(pairs) > 1 else ''})."
         )
     return "\n".join(lines) + "\n"
 

@@ -23,7 +23,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray) -> dict[str, float 
 
     Returns:
         ``difference``: accuracy of second minus first, a fraction; ``low``, ``high``: its 95 % interval by the
-        adjusted Wald method for paired proportions (Agresti & Min, Statistics in Medicine 2005: half a image
+        adjusted Wald method for paired proportions (Agresti & Min, Statistics in Medicine 2005: half an image
         added to each cell of the 2 x 2 table); ``only_first``, ``only_second``: images that only one model gets
         right; ``p_value``: McNemar's test, exact (two-sided binomial on those images).
     """
@@ -46,3 +46,15 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the mean that two or more independent ``values`` are a sample of, by Student's t: low, high."""
     half = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
     return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values of several tests, adjusted so that the chance of any false alarm stays what one test promises.
+
+    Holm's step-down method (Scandinavian Journal of Statistics 1979); a single p-value stays as it is.
+    """
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for place, number in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[number]))
+        adjusted[number] = highest
+    return adjusted

@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
-
-matplotlib.use("Agg")  # no display, the same renderer everywhere
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -16,6 +13,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pipeline.report.comparison import label
 
+matplotlib.rcdefaults()  # whatever a matplotlibrc says
+matplotlib.use("Agg")  # no display, the same renderer everywhere
 COLOURS = [plt.colormaps["tab10"](number) for number in range(10)]
 plt.rcParams.update(
     {
@@ -24,6 +23,7 @@ plt.rcParams.update(
         "axes.grid": True,
         "axes.axisbelow": True,
         "grid.alpha": 0.3,
+        "font.family": "DejaVu Sans",  # comes with Matplotlib
         "font.size": 10,
     }
 )
@@ -128,7 +128,7 @@ def sample_grid(images: np.ndarray, names: list[str]) -> Figure:
 
 
 def top_classes(image: np.ndarray, title: str, table: pd.DataFrame) -> Figure:
-    """A image beside what the network takes it for. table: columns ``class`` and ``probability`` (fraction)."""
+    """An image beside what the network takes it for. table: columns ``class`` and ``probability`` (fraction)."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", width_ratios=(1, 1.6))
     left.imshow(image)
     left.axis("off")

@@ -1,15 +1,14 @@
 """Drawn flowers, and a backbone pretrained on other drawn flowers: the experiment without a network connection.
 
-A species is a set of numbers drawn from (seed, species): petals, their shape, layers, colours, disc, veins. A
+A species is a set of numbers drawn from (seed, species): petals, their shape, layers, colours, disc, veins. An
 image of it varies in what a photograph varies in: rotation, tilt, size, place, light, focus, the leaves behind.
 """
 
-import gzip
 import io
 import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,14 +20,17 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torchvision.models import get_model
 
-if TYPE_CHECKING:
-    from pipeline.sources.params import DrawnBackbone, DrawnImages
+from pipeline.data.raw import SPLITS
+from pipeline.sources.params import DrawnBackbone, DrawnImages
 
 SPECIES, IMAGE = 0, 1  # what a random stream is for; its address is (purpose, seed, species[, number])
+Traits = dict[str, Any]
+Array = np.ndarray
+Random = np.random.Generator
 OVERSAMPLING = 2  # drawn this much larger, then scaled down, for smooth edges
 
 
-def species_traits(seed: int, species: int) -> dict[str, Any]:
+def species_traits(seed: int, species: int) -> Traits:
     """The heritable traits of one species, a pure function of (seed, species)."""
     random = np.random.default_rng([SPECIES, seed, species])
     hue = random.uniform()
@@ -48,7 +50,7 @@ def species_traits(seed: int, species: int) -> dict[str, Any]:
     }
 
 
-def draw(traits: dict[str, Any], random: np.random.Generator, height: int, width: int) -> np.ndarray:
+def draw(traits: Traits, random: Random, height: int, width: int) -> Array:
     """Draw one image of a species.
 
     Args:
@@ -87,16 +89,9 @@ def draw(traits: dict[str, Any], random: np.random.Generator, height: int, width
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
 
 
-def _draw_petals(
-    canvas: np.ndarray,
-    traits: dict[str, Any],
-    random: np.random.Generator,
-    distance: np.ndarray,
-    angle: np.ndarray,
-    layer: int,
-) -> None:
+def _draw_petals(canvas: Array, traits: Traits, random: Random, distance: Array, angle: Array, layer: int) -> None:
     """Lay one ring of petals over the canvas. distance: from the centre, 1 at the ring's edge; angle: radians."""
-    count = traits["petals"]
+    count: int = traits["petals"]
     turns = angle * count / (2 * np.pi) + layer / 2
     number = np.floor(turns).astype(int) % count
     sideways = 2 * (turns - np.floor(turns)) - 1  # -1..1 across the room of one petal
@@ -113,63 +108,45 @@ def _draw_petals(
     canvas += inside[..., None] * (colour * shade[..., None] - canvas)
 
 
-def _foliage(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+def _foliage(random: Random, height: int, width: int) -> Array:
     """An out-of-focus background of leaves: float64 [height, width, 3] around 0..1."""
-    noise = sum(
-        scale * gaussian_filter(random.standard_normal((height, width)), scale, mode="wrap") for scale in (4.0, 10.0)
-    )
+    size = (height, width)
+    noise = sum(scale * gaussian_filter(random.standard_normal(size), scale, mode="wrap") for scale in (4.0, 10.0))
     value = np.clip(random.uniform(0.2, 0.5) + 0.25 * np.asarray(noise), 0.03, 0.9)
-    hue = np.clip(
-        random.uniform(0.2, 0.42) + 0.04 * gaussian_filter(random.standard_normal((height, width)), 8) * 8, 0, 1
-    )
+    hue = np.clip(random.uniform(0.2, 0.42) + 0.04 * gaussian_filter(random.standard_normal(size), 8) * 8, 0, 1)
     return hsv_to_rgb(np.stack([hue, np.full_like(value, random.uniform(0.25, 0.75)), value], axis=-1))
 
 
-def write_images(path: Path, params: "DrawnImages", progress: Callable[[range], Iterable[int]]) -> None:
+def write_images(path: Path, params: DrawnImages, progress: Callable[[range], Iterable[int]]) -> pd.DataFrame:
     """Draw the images of a data set into a tar file, ordered by species; always the same bytes.
 
     Args:
         progress: wraps the iterable of images, as :class:`tqdm.tqdm` does.
+
+    Returns:
+        Their index (pipeline/data/raw.py), train first, then val, then test.
     """
-    each = params.train_per_species + params.val_per_species + params.test_per_species
-    # No time stamp, owner or file name goes into the archive.
-    with (
-        path.open("wb") as file,
-        gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=1, mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as tar,
-    ):
-        for place in progress(range(params.species * each)):
-            species, number = divmod(place, each)
+    splits = np.repeat(SPLITS, [params.train_per_species, params.val_per_species, params.test_per_species])
+    rows = []
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:  # no time stamp or owner goes into it
+        for place in progress(range(params.species * len(splits))):
+            species, number = divmod(place, len(splits))
             random = np.random.default_rng([IMAGE, params.seed, species, number])
             long_side = round(params.size * random.uniform(1, 1.4))
             height, width = (params.size, long_side) if random.random() < 0.5 else (long_side, params.size)
-            image = Image.fromarray(draw(species_traits(params.seed, species), random, height, width))
             jpeg = io.BytesIO()
+            image = Image.fromarray(draw(species_traits(params.seed, species), random, height, width))
             image.save(jpeg, "JPEG", quality=90)
-            member = tarfile.TarInfo(member_name(place))
+            member = tarfile.TarInfo(f"jpg/image_{place + 1:05d}.jpg")
             member.size = jpeg.tell()
             jpeg.seek(0)
             tar.addfile(member, jpeg)
+            rows.append((member.name, place + 1, splits[number], species))
+    index = pd.DataFrame(rows, columns=["member", "id", "split", "label"])
+    return index.sort_values("split", key=lambda names: names.map(SPLITS.index), kind="stable", ignore_index=True)
 
 
-def member_name(place: int) -> str:
-    """Name in the archive of the image that was drawn after ``place`` others."""
-    return f"jpg/image_{place + 1:05d}.jpg"
-
-
-def index_of(params: "DrawnImages") -> pd.DataFrame:
-    """The index (pipeline/data/raw.py) of the images that :func:`write_images` draws: train, val, then test."""
-    parts = {"train": params.train_per_species, "val": params.val_per_species, "test": params.test_per_species}
-    each, first, tables = sum(parts.values()), 0, []
-    for split, size in parts.items():
-        places = [species * each + number for species in range(params.species) for number in range(first, first + size)]
-        columns = {"member": map(member_name, places), "id": [place + 1 for place in places], "split": split}
-        tables.append(pd.DataFrame(columns | {"label": [place // each for place in places]}))
-        first += size
-    return pd.concat(tables, ignore_index=True)
-
-
-def pretrain(params: "DrawnBackbone", device: torch.device, report: Callable[[str], None]) -> dict[str, torch.Tensor]:
+def pretrain(params: DrawnBackbone, device: torch.device, report: Callable[[str], None]) -> dict[str, torch.Tensor]:
     """Train the network from random weights on drawn species, as others did on ImageNet.
 
     One-cycle AdamW (Smith & Topin 2019; Loshchilov & Hutter 2019) with random crops and flips.
@@ -177,27 +154,26 @@ def pretrain(params: "DrawnBackbone", device: torch.device, report: Callable[[st
     Returns:
         Its state dict, on the CPU.
     """
-    drawn, labels = [], []
-    for species in range(params.species):
-        traits = species_traits(params.seed, species)
-        for number in range(params.images_per_species):
-            random = np.random.default_rng([IMAGE, params.seed, species, number])
-            drawn.append(draw(traits, random, params.size, params.size))
-            labels.append(species)
+    size = (params.size, params.size)
+    drawn = [
+        draw(species_traits(params.seed, species), np.random.default_rng([IMAGE, params.seed, species, number]), *size)
+        for species in range(params.species)
+        for number in range(params.images_per_species)
+    ]
     images = torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2)
-    truth = torch.tensor(labels, device=device)
+    truth = torch.arange(params.species, device=device).repeat_interleave(params.images_per_species)
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(params.seed)
-        model: nn.Module = get_model(params.network, weights=None, num_classes=params.species)
+    torch.manual_seed(params.seed)  # of the initial weights, and of dropout
+    model: nn.Module = get_model(params.network, weights=None, num_classes=params.species)
     model.to(device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.learning_rate, weight_decay=0.05)
-    steps = -(-len(images) // params.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, params.learning_rate, total_steps=params.epochs * steps)
+    starts = range(params.batch_size, len(images) - 1, params.batch_size)  # no batch of one: BatchNorm refuses it
+    total = params.epochs * (len(starts) + 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, params.learning_rate, total_steps=total)
     generator = torch.Generator().manual_seed(params.seed)
     for epoch in range(1, params.epochs + 1):
         loss_sum = correct = 0.0
-        for rows in torch.randperm(len(images), generator=generator).split(params.batch_size):
+        for rows in torch.randperm(len(images), generator=generator).tensor_split(list(starts)):
             top, left = torch.randint(params.size - params.crop + 1, (2,), generator=generator).tolist()
             batch = images[rows, :, top : top + params.crop, left : left + params.crop].to(device).float() / 127.5 - 1
             if torch.rand((), generator=generator) < 0.5:
@@ -210,8 +186,6 @@ def pretrain(params: "DrawnBackbone", device: torch.device, report: Callable[[st
             schedule.step()
             loss_sum += loss.item() * len(rows)
             correct += int((outputs.argmax(1) == truth[rows]).sum())
-        report(
-            f"pretraining epoch {epoch}/{params.epochs}: "
-            f"loss {loss_sum / len(images):.3f}, accuracy {correct / len(images):.1%}"
-        )
+        figures = f"loss {loss_sum / len(images):.3f}, accuracy {correct / len(images):.1%}"
+        report(f"pretraining epoch {epoch}/{params.epochs}: {figures}")
     return {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}

@@ -11,18 +11,24 @@ from pipeline.base.errors import UserError
 
 # Their names in setid.mat. (Some papers swap train and test; we do as the authors' file says.)
 VARIABLES = {"train": "trnid", "val": "valid", "test": "tstid"}
+SIZES, CLASSES = {"train": 1020, "val": 1020, "test": 6149}, 102  # of the official split
 
 
-# The official split, and the number of species.
-SIZES, CLASSES = {"train": 1020, "val": 1020, "test": 6149}, 102
+def read(folder: Path) -> tuple[Path, pd.DataFrame, list[str]]:
+    """The archive, its index and the names of the classes, as pipeline/data/raw.py defines them, after all checks."""
+    from torchvision.datasets import Flowers102  # here, because it imports torch, and a test of the splits need not
+
+    index = read_splits(folder / "imagelabels.mat", folder / "setid.mat")
+    check_splits(index, CLASSES, SIZES)
+    return folder / "102flowers.tgz", index, list(Flowers102.classes)
 
 
 def read_splits(labels_file: Path, splits_file: Path) -> pd.DataFrame:
     """Which images belong to which split, and what they show.
 
     Returns:
-        The index of pipeline/data/raw.py: the rows of train, val and test, each in the order of ``setid.mat``; id is
-        the number in the image's file name, from 1; label is 0..classes-1 (the file counts from 1).
+        The rows of train, val and test, each in the order of ``setid.mat``: member, id (the number in the image's
+        file name, from 1), split, label (0..classes-1; the file counts from 1).
 
     Raises:
         UserError: not the expected MATLAB files.
@@ -43,31 +49,23 @@ def check_splits(index: pd.DataFrame, classes: int, sizes: dict[str, int]) -> No
     """Hold the splits against what Flowers-102 promises.
 
     Raises:
-        UserError: a split has another size, an image is in two splits or twice in one, the labels are not
-            exactly 0..classes-1, or train or val is not balanced.
+        UserError: a split has another size, an image stands twice, the labels are not exactly 0..classes-1, or train
+            or val is not balanced.
     """
     for split, size in sizes.items():
         labels = index.loc[index["split"] == split, "label"]
+        counts = labels.value_counts()
         if len(labels) != size:
             raise UserError(f"setid.mat: {len(labels):,} {split} images in place of {size:,}")
-        if sorted(set(labels)) != list(range(classes)):
+        if sorted(counts.index) != list(range(classes)):
             raise UserError(
-                f"imagelabels.mat: the {split} images show {labels.nunique()} classes with labels "
+                f"imagelabels.mat: the {split} images show {len(counts)} classes with labels "
                 f"{labels.min()}..{labels.max()}, in place of {classes}"
             )
-        counts = labels.value_counts()
         if split != "test" and counts.min() != counts.max():
             raise UserError(f"imagelabels.mat: {counts.min()} to {counts.max()} {split} images a class; not balanced")
-    if index["id"].duplicated().any():
-        twice = index.loc[index["id"].duplicated(), "id"].iloc[0]
-        raise UserError(f"setid.mat: image {twice} stands twice in train, val and test")
-
-
-def class_names() -> list[str]:
-    """English names of the 102 species in label order, from torchvision."""
-    from torchvision.datasets import Flowers102  # here, because it imports torch, and a test of the splits need not
-
-    return list(Flowers102.classes)
+    if (twice := index["id"].duplicated()).any():
+        raise UserError(f"setid.mat: image {index['id'][twice].iloc[0]} stands twice in train, val and test")
 
 
 def _read_mat(path: Path, variables: list[str]) -> dict[str, np.ndarray]:

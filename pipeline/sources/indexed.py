@@ -1,4 +1,4 @@
-"""Raw data that already has its form (pipeline/data/raw.py): drawn images, or one's own archive with tables."""
+"""The source indexed: raw data that already has its form, as drawn images, or one's own archive with tables."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from pipeline.base.errors import UserError
 from pipeline.data.raw import read_classes, read_index
 
 
-def read_indexed(folder: Path) -> tuple[Path, pd.DataFrame, list[str]]:
-    """The archive, its index and the names of the classes in ``folder``.
+def read(folder: Path) -> tuple[Path, pd.DataFrame, list[str]]:
+    """The archive, its index and the names of the classes, as pipeline/data/raw.py defines them.
 
     Raises:
         UserError: a file is missing, or a table is not as it must be.

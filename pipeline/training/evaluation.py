@@ -9,7 +9,7 @@ from pipeline.data.pixels import Split
 
 
 def predictions(logits: torch.Tensor, images: Split) -> pd.DataFrame:
-    """One row a image: id, label, prediction (classes), confidence (softmax probability of the prediction)."""
+    """One row an image: id, label, prediction (classes), confidence (softmax probability of the prediction)."""
     confidence, prediction = logits.softmax(1).max(1)
     columns = {"id": images.ids, "label": images.labels, "prediction": prediction.numpy()}
     return pd.DataFrame(columns | {"confidence": confidence.numpy().astype(np.float64)})

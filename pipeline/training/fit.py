@@ -3,8 +3,6 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,35 +12,32 @@ from torch.nn.functional import cross_entropy
 
 from pipeline.base.errors import UserError
 from pipeline.base.parallel import parallel_map
-from pipeline.data.views import Inputs, chunks
-from pipeline.models.features import predict
+from pipeline.data.views import Inputs
+from pipeline.models.features import collect, outputs
 from pipeline.models.sections import set_mode
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.params import Train
 
-if TYPE_CHECKING:
-    from pipeline.training.checkpoint import Checkpoint
-    from pipeline.training.params import Train
+ORDER, NETWORK = 1, 2  # purposes of random addresses, as VIEW in pipeline/data/views.py
 
-ORDER = 1  # purpose of a random address, as VIEW in pipeline/data/views.py
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One row of the history. Losses are mean cross-entropy in nats, accuracies fractions.
-
-    Training figures are means over the epoch's batches as they were trained on (augmented, weights moving).
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
+# A row of the history: epoch, train_loss, train_accuracy, val_loss, val_accuracy. Losses are mean cross-entropy in
+# nats, accuracies fractions. Those of training are means over the batches as they were (augmented, weights moving).
+Epoch = dict[str, float]
 
 
 def batches(count: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Rows 0..count-1 in the order of ``epoch``, cut into batches of ``size`` (the last may be smaller)."""
+    """Rows 0..count-1 in the order of ``epoch``, cut into batches of ``size``; the last may be smaller.
+
+    A single row that is left over goes with the batch before it: BatchNorm cannot be trained on one image.
+    """
     order = np.random.default_rng([ORDER, seed, epoch]).permutation(count)
-    return [order[rows] for rows in chunks(count, size)]
+    return np.split(order, range(size, count - 1, size))
+
+
+def seed_network(seed: int, epoch: int, step: int) -> None:
+    """Give what a network draws in one step (dropout, stochastic depth) its address, on every device."""
+    state = np.random.SeedSequence([NETWORK, seed, epoch, step]).generate_state(1, np.uint64)
+    torch.manual_seed(int(state[0]))
 
 
 def fit(
@@ -51,9 +46,9 @@ def fit(
     learning_rates: dict[str, float],
     train: tuple[Inputs, np.ndarray],
     val: tuple[Inputs, np.ndarray],
-    params: "Train",
+    params: Train,
     device: torch.device,
-    checkpoint: "Checkpoint | None" = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Iterator[Epoch]:
     """Train ``model`` in place with Adam and cross-entropy; yields after every epoch.
 
@@ -73,12 +68,12 @@ def fit(
         [{"params": model.get_submodule(name).parameters(), "lr": rate} for name, rate in learning_rates.items()]
     )
     prefixes = tuple(f"{name}." for name in learning_rates)
-    finished: list[dict[str, Any]] = []
+    finished: list[Epoch] = []
     if checkpoint and (state := checkpoint.load()):
         model.load_state_dict(state["trained"], strict=False)
         optimizer.load_state_dict(state["optimizer"])
         finished = state["epochs"]
-        yield from (Epoch(**epoch) for epoch in finished)
+        yield from finished
 
     inputs, labels = train
     for number in range(len(finished) + 1, params.epochs + 1):
@@ -87,8 +82,9 @@ def fit(
         order = batches(len(labels), params.batch_size, params.seed, number)
         # The next inputs are read while the network computes.
         ahead = parallel_map(lambda wanted: inputs(*wanted), [(rows, number) for rows in order], workers=1)
-        for rows, batch in zip(order, ahead, strict=True):
+        for step, (rows, batch) in enumerate(zip(order, ahead, strict=True)):
             truth = torch.from_numpy(labels[rows]).to(device)
+            seed_network(params.seed, number, step)
             logits = head(batch).float()
             loss = cross_entropy(logits, truth)
             optimizer.zero_grad()
@@ -99,41 +95,28 @@ def fit(
         if not math.isfinite(loss_sum):
             raise UserError(f"the training loss of epoch {number} is not finite; lower this approach's learning rates")
         set_mode(model, learning_rates, training=False)
-        val_loss, val_accuracy = _evaluate(head, *val, device)
-        epoch = Epoch(number, loss_sum / len(labels), correct / len(labels), val_loss, val_accuracy)
-        finished.append(asdict(epoch))
+        epoch: Epoch = {"epoch": number, "train_loss": loss_sum / len(labels), "train_accuracy": correct / len(labels)}
+        val_logits, val_truth = collect(outputs(head, val[0], len(val[1]), 0, device)), torch.from_numpy(val[1])
+        epoch["val_loss"] = cross_entropy(val_logits, val_truth).item()
+        epoch["val_accuracy"] = (val_logits.argmax(1) == val_truth).double().mean().item()
+        finished.append(epoch)
         trained = {name: value for name, value in model.state_dict().items() if name.startswith(prefixes)}
         if checkpoint:
             checkpoint.save({"trained": trained, "optimizer": optimizer.state_dict(), "epochs": finished})
         yield epoch
 
 
-def _evaluate(head: nn.Module, inputs: Inputs, labels: np.ndarray, device: torch.device) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy of ``head`` on the central crops of a split."""
-    truth = torch.from_numpy(labels)
-    logits = predict(head, inputs, len(labels), device)
-    return cross_entropy(logits, truth).item(), (logits.argmax(1) == truth).double().mean().item()
-
-
 def history(epochs: Iterator[Epoch], total: int, images: int) -> pd.DataFrame:
-    """Train epoch after epoch, printing a line after each; returns a row an epoch.
-
-    Args:
-        epochs: from :func:`fit`.
-        total: number of epochs.
-        images: in the training split.
-    """
+    """Run the ``total`` epochs of :func:`fit`, over a number of ``images``, with a line after each; a row an epoch."""
     rows, start = [], time.monotonic()
     for epoch in epochs:
-        rows.append(asdict(epoch))
-        now = time.monotonic()
-        took, start = now - start, now
-        left = (total - epoch.epoch) * took
+        rows.append(epoch)
+        took, start = time.monotonic() - start, time.monotonic()
         print(
-            f"epoch {epoch.epoch:2}/{total}: "
-            f"train loss {epoch.train_loss:.4f}, accuracy {epoch.train_accuracy:6.1%}; "
-            f"val loss {epoch.val_loss:.4f}, accuracy {epoch.val_accuracy:6.1%}; "
-            f"{images / max(took, 1e-9):,.0f} images/s, {left:.0f} s left",
+            f"epoch {epoch['epoch']:2}/{total}: "
+            f"train loss {epoch['train_loss']:.4f}, accuracy {epoch['train_accuracy']:6.1%}; "
+            f"val loss {epoch['val_loss']:.4f}, accuracy {epoch['val_accuracy']:6.1%}; "
+            f"{images / max(took, 1e-9):,.0f} images/s, {(total - epoch['epoch']) * took:.0f} s left",
             flush=True,
         )
     return pd.DataFrame(rows)

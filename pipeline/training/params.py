@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.base.schema import Count, Module, Rate, Section, Seed
+from pipeline.base.schema import Count, Name, Rate, Section, Seed
 
 
 class Train(Section):
@@ -15,5 +15,5 @@ class Train(Section):
 
 class Approach(Section):
     initial: Literal["backbone", "random"]
-    input: Module
+    input: Name
     learning_rates: Annotated[dict[str, Rate], Field(min_length=1)]

@@ -16,10 +16,10 @@ def test_arrays_written_in_blocks_are_plain_npy_files(tmp_path: Path) -> None:
             file.append(values[start : start + 7])
     assert np.array_equal(np.load(tmp_path / "x.npy"), values)
     reader = ArrayReader(tmp_path / "x.npy")
-    assert np.array_equal(reader.read(42), values[42])
+    assert np.array_equal(reader.read(42, 1), values[42:43])
     assert np.array_equal(reader.read(98, 2), values[98:])
     with pytest.raises(UserError, match=r"x\.npy: made with other params, it holds only 100 rows"):
-        reader.read(100)
+        reader.read(100, 1)
 
 
 def test_an_array_cut_short_is_refused(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_evaluation_pixels_are_torchvisions(size: tuple[int, int], tmp_path: Pat
     """Resize, CenterCrop, ToTensor and Normalize, bit for bit."""
     image = jpeg(3, *size)
     with ArrayWriter(tmp_path / "x.npy") as file:
-        index = pack([(1, "x", image)], lambda _: 224, lambda _: file, 256, workers=1)
+        index = pack([(1, "x", image)], {1: "val"}, {"val": file}, 256, 224, workers=1)
     index.assign(label=0).to_csv(tmp_path / "x.csv", index=False)
     ours = normalise(Split(tmp_path, "x").central([0], 224), MEAN, STD, torch.device("cpu"))
     theirs = Compose([Resize(256), CenterCrop(224), ToTensor(), Normalize(MEAN, STD)])(decode(image, "x"))
@@ -47,7 +47,7 @@ def test_any_number_of_workers_packs_the_same_bytes(tmp_path: Path) -> None:
     for workers in (1, 2, 7):
         path = tmp_path / f"{workers}.npy"
         with ArrayWriter(path) as file:
-            index = pack(images, lambda _: None, lambda _: file, 40, workers)
+            index = pack(images, dict.fromkeys(range(30), "train"), {"train": file}, 40, 32, workers)
         packed.append((path.read_bytes(), index.to_csv()))
     assert packed[0] == packed[1] == packed[2]
 

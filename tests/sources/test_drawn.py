@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.data.images import decode
 from pipeline.data.raw import read_archive, write_raw
-from pipeline.sources.drawn import draw, index_of, species_traits, write_images
-from pipeline.sources.indexed import read_indexed
+from pipeline.sources import indexed
+from pipeline.sources.drawn import draw, species_traits, write_images
 from pipeline.sources.params import DrawnImages
 
 PARAMS = DrawnImages(seed=1, species=3, train_per_species=2, val_per_species=1, test_per_species=2, size=32)
@@ -18,14 +18,14 @@ PARAMS = DrawnImages(seed=1, species=3, train_per_species=2, val_per_species=1, 
 
 def write(folder: Path) -> list[Path]:
     folder.mkdir()
-    write_images(folder / "archive", PARAMS, progress=lambda items: items)
-    write_raw(folder / "raw", folder / "archive", index_of(PARAMS), ["a", "b", "c"])
+    index = write_images(folder / "archive", PARAMS, progress=lambda items: items)
+    write_raw(folder / "raw", folder / "archive", index, ["a", "b", "c"])
     return sorted((folder / "raw").iterdir())
 
 
 def test_drawn_images_are_raw_data(tmp_path: Path) -> None:
     write(tmp_path / "a")
-    archive, index, classes = read_indexed(tmp_path / "a" / "raw")
+    archive, index, classes = indexed.read(tmp_path / "a" / "raw")
     assert classes == ["a", "b", "c"]
     assert index["split"].value_counts().to_dict() == {"train": 6, "val": 3, "test": 6}
     assert index.groupby("split")["label"].value_counts().nunique() == 2

@@ -7,8 +7,9 @@ import pytest
 import scipy.io
 
 from pipeline.base.errors import UserError
-from pipeline.sources.flowers102 import CLASSES, SIZES, check_splits, class_names, read_splits
+from pipeline.sources.flowers102 import CLASSES, SIZES, check_splits, read, read_splits
 
+NAMES = ("trnid", "valid", "tstid")
 TINY = {"train": 4, "val": 4, "test": 6}
 
 
@@ -67,8 +68,15 @@ def test_what_is_no_matlab_file_is_named(tmp_path: Path, mat_files: tuple[Path, 
         read_splits(page, mat_files[1])
 
 
-def test_the_official_split_and_names_are_expected() -> None:
-    names = class_names()
+def test_the_official_split_and_names_are_expected(tmp_path: Path) -> None:
+    assert SIZES == {"train": 1020, "val": 1020, "test": 6149}
+    labels = np.arange(8189) % CLASSES + 1
+    scipy.io.savemat(tmp_path / "imagelabels.mat", {"labels": labels[None]})
+    ids = np.split(np.arange(1, 8190), [1020, 2040])
+    scipy.io.savemat(tmp_path / "setid.mat", {name: part[None] for name, part in zip(NAMES, ids, strict=True)})
+    archive, index, names = read(tmp_path)
+    assert archive == tmp_path / "102flowers.tgz"
+    assert index["split"].value_counts().to_dict() == SIZES
+    assert index["label"].tolist() == (labels - 1).tolist()
     assert len(names) == CLASSES == 102
     assert (names[0], names[101]) == ("pink primrose", "blackberry lily")
-    assert SIZES == {"train": 1020, "val": 1020, "test": 6149}

@@ -2,6 +2,7 @@
 
 import getpass
 import gzip
+import hashlib
 import io
 import re
 import socket
@@ -135,8 +136,11 @@ def test_every_stage_records_its_environment_beside_the_outs(project: Path) -> N
     assert set(tracked.split()) == {f"environment/{name}" for name in names}
     for name in names:
         data = (project / "environment" / name).read_bytes()
-        record = yaml.safe_load(data)
+        record, outs = yaml.safe_load(data).values()
         assert all(record.values())
+        assert outs
+        assert all(hashlib.md5((project / out).read_bytes()).hexdigest() == digest for out, digest in outs.items())
         assert {"python", "platform", "cpu", "jpeg", *recorded.PACKAGES} <= set(record)
         assert not leaks(data, needles(project))
-    assert "cpu_capability" in yaml.safe_load((project / "environment" / "train-fine_tuning.json").read_text())
+    record = yaml.safe_load((project / "environment" / "train-fine_tuning.json").read_text())["environment"]
+    assert "cpu_capability" in record

@@ -154,7 +154,7 @@ def test_results_come_back_from_the_cache(copy: Path, run: Run) -> None:
 
 def test_a_stage_that_does_not_exist_is_answered_with_those_that_do(project: Path, run: Run) -> None:
     for arguments, message in {
-        (): "error: no stage ''; there are compare, download, draw, evaluate, explore, features, flowers102",
+        (): "error: no stage ''; there are compare, download, draw, evaluate, explore, features, images",
         ("bogus",): "error: no stage 'bogus'; there are compare, ",
         ("train",): "error: usage: python -m stages train NAME",
         ("train", "bogus"): "error: params.yaml: approaches has no 'bogus'; it has feature_extraction, fine_tuning",
@@ -210,3 +210,30 @@ def test_a_flipped_bit_in_the_cache_is_noticed_and_computed_again(copy: Path, ru
     assert result.returncode == 0, result.stdout
     assert stages_run(result.stdout) == ["prepare"]
     assert out.read_bytes() == original
+
+
+def test_variables_that_change_the_arithmetic_are_ignored(
+    copy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them alone would make other weights, or let training hang."""
+    variables = {
+        "ATEN_CPU_CAPABILITY": "default",
+        "MKL_CBWR": "COMPATIBLE",
+        "OMP_DYNAMIC": "true",
+        "OMP_THREAD_LIMIT": "1",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    model = (copy / "models/fine_tuning.safetensors").read_bytes()
+    result = run(copy, "stages", "train", "fine_tuning")
+    assert f"note: ignored {', '.join(variables)}: " in result.stdout
+    assert (copy / "models/fine_tuning.safetensors").read_bytes() == model
+
+
+def test_a_matplotlibrc_changes_no_figure(copy: Path, run: Run) -> None:
+    figures = {path: path.read_bytes() for path in (copy / "report").glob("*.png")}
+    (copy / "matplotlibrc").write_text("savefig.facecolor: red\nfont.size: 20\nfont.family: serif\n")
+    for stage in ("compare", "explore"):
+        assert run(copy, "stages", stage).returncode == 0
+    assert {path: path.read_bytes() for path in figures} == figures
