@@ -1,25 +1,24 @@
 """The whole pipeline, offline, on drawn flowers, in the folder demo/. Usage: python -m tools.demo"""
 
-import subprocess
 import sys
-from pathlib import Path
 
+from pipeline.base.errors import for_people
 from pipeline.params import read_yaml
-from tools.sandbox import PROJECT, commit, environment, update
+from tools.sandbox import DVC, PROJECT, commit, run, update
 
 
 def main() -> int:
     demo = PROJECT / "demo"
-    update(demo, read_yaml(Path(__file__).with_name("demo.yaml")))
-    code = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=demo, env=environment()).returncode
-    if code:
+    update(demo, read_yaml(PROJECT / "tools" / "demo.yaml"))
+    if code := run(demo, *DVC, "repro").returncode:
         return code
-    commit(demo, "results")
-    print("\n" + (demo / "report" / "comparison.md").read_text())
+    commit(demo, "results", "dvc.lock", "environment", "metrics")
+    print("\n" + (demo / "report" / "comparison.md").read_text(encoding="utf-8"))
     print("Figures: " + ", ".join(sorted(str(path.relative_to(PROJECT)) for path in demo.glob("report/*.png"))))
     print("Play on:  cd demo, then dvc exp run -S approaches.fine_tuning.learning_rates.layer4=3e-4, dvc metrics diff")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with for_people():
+        sys.exit(main())

@@ -4,10 +4,9 @@ Each seed is a DVC experiment named seed-N, run beside the workspace: `dvc exp s
 brings one here. A seed that ran before comes out of DVC's cache.
 """
 
-import json
-import subprocess
 import sys
 from itertools import combinations
+from statistics import fmean
 
 import dvc.api
 
@@ -15,63 +14,51 @@ from pipeline.base.errors import UserError, for_people
 from pipeline.params import load_params
 from pipeline.report.comparison import label
 from pipeline.report.confidence import mean_interval
-from tools.sandbox import environment
+from tools.sandbox import DVC, PROJECT, run
 
-# row of the table: where the figure stands in metrics/APPROACH.json
-ACCURACIES = {"validation accuracy": "val", "**test accuracy**": "test"}
+Accuracies = dict[str, dict[str, float]]  # by approach and split
 
 
-def run_seed(seed: int) -> dict[str, dict[str, float]]:
-    """Run the pipeline with ``seed``, as an experiment; the accuracies of every approach, by split.
-
-    Raises:
-        UserError: the run failed.
-    """
-    dvc_exp, name = [sys.executable, "-m", "dvc", "exp"], f"seed-{seed}"
-    subprocess.run([*dvc_exp, "remove", "--quiet", name], env=environment(), stderr=subprocess.DEVNULL)
-    command = [*dvc_exp, "run", "--temp", "--name", name, "--set-param", f"train.seed={seed}"]
-    if subprocess.run(command, env=environment()).returncode:
+def run_seed(seed: int) -> Accuracies:
+    """Run the pipeline with ``seed``, as an experiment; UserError if it fails."""
+    name = f"seed-{seed}"
+    run(PROJECT, *DVC, "exp", "remove", "--quiet", name, capture=True)  # there may be none
+    if run(PROJECT, *DVC, "exp", "run", "--temp", "--name", name, "--set-param", f"train.seed={seed}").returncode:
         raise UserError(f"the run with train.seed = {seed} failed; its own message stands above")
-    metrics = {
-        approach: json.loads(dvc.api.read(f"metrics/{approach}.json", rev=name))
-        for approach in load_params("params.yaml").approaches
-    }
-    return {
-        approach: {split: values[split]["accuracy"] for split in ("val", "test")}
-        for approach, values in metrics.items()
-    }
+    accuracies = {}
+    for approach in load_params(PROJECT / "params.yaml").approaches:
+        metrics = dvc.api.metrics_show(f"metrics/{approach}.json", rev=name)
+        accuracies[approach] = {split: metrics[split]["accuracy"] for split in ("val", "test")}
+    return accuracies
 
 
-def markdown(runs: dict[int, dict[str, dict[str, float]]]) -> str:
+def markdown(runs: dict[int, Accuracies]) -> str:
     """Mean, range and interval of each approach over the seeds, and the difference of every two within a seed."""
     approaches = list(next(iter(runs.values())))
-    rows = [[f"{len(runs)} seeds: {', '.join(map(str, runs))}", *(label(name) for name in approaches)]]
-    rows.append(["---"] * (len(approaches) + 1))
-    for title, split in ACCURACIES.items():
+    rows = [[f"{len(runs)} seeds: {', '.join(map(str, runs))}", *map(label, approaches)]]
+    rows.append(["---"] * len(rows[0]))
+    for title, split in (("validation accuracy", "val"), ("**test accuracy**", "test")):
         values = [[run[approach][split] for run in runs.values()] for approach in approaches]
-        rows.append([f"{title}, mean", *(f"{sum(row) / len(row):.1%}" for row in values)])
+        rows.append([f"{title}, mean", *(f"{fmean(row):.1%}" for row in values)])
         rows.append(["lowest to highest", *(f"{min(row):.1%} to {max(row):.1%}" for row in values)])
-        intervals = [mean_interval(row) for row in values]
+        intervals = map(mean_interval, values)
         rows.append(["95 % interval of the mean", *(f"{low:.1%} to {high:.1%}" for low, high in intervals)])
     lines = [f"| {' | '.join(row)} |" for row in rows]
     for first, second in combinations(approaches, 2):
         points = [100 * (run[second]["test"] - run[first]["test"]) for run in runs.values()]
         low, high = mean_interval(points)
+        differences = ", ".join(f"{value:+.1f}" for value in points)
         lines.append(
-            f"\n{label(second)} minus {label(first)}, seed by seed: "
-            f"{', '.join(f'{value:+.1f}' for value in points)}; mean {sum(points) / len(points):+.1f} points of test "
-            f"accuracy (95 % interval {low:+.1f} to {high:+.1f})."
+            f"\n{label(second)} minus {label(first)}, seed by seed: {differences}; mean {fmean(points):+.1f} points of "
+            f"test accuracy (95 % interval {low:+.1f} to {high:+.1f})."
         )
     lines.append("\nThe test images are the same in every run: the luck of their draw is in none of these intervals.")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    try:
-        seeds = [int(argument) for argument in sys.argv[1:]]
-    except ValueError:
-        seeds = []
-    if len(set(seeds)) < 2 or len(set(seeds)) != len(seeds):
+    seeds = [int(argument) for argument in sys.argv[1:] if argument.isdecimal()]
+    if len(set(seeds)) < 2 or len(set(seeds)) < len(sys.argv) - 1:
         raise UserError('name two or more different seeds: make seeds SEEDS="0 1 2"')
     print(markdown({seed: run_seed(seed) for seed in seeds}))
 

@@ -1,5 +1,6 @@
 """What continuous integration asks of a commit, in a fresh clone without data, cache or secrets."""
 
+import importlib.metadata
 import subprocess
 from pathlib import Path
 
@@ -92,3 +93,20 @@ def test_a_first_commit_without_results_or_base_passes(clone: Path, run: Run) ->
     assert result.returncode == 0, result.stdout
     assert "- dvc.lock: none is committed" in result.stdout
     assert f"there is no revision {'0' * 40}" in result.stdout
+
+
+def test_another_environment_and_records_of_another_run_are_named(copy: Path, run: Run) -> None:
+    fits = "params.yaml: every key is known and every value allowed\n"
+    assert run(copy, "tools.check", "--params").stdout == fits
+    edit(copy / "environment" / "train-fine_tuning.json", '"torch": "', '"torch": "1.')
+    edit(copy / "params.yaml", "seed: 0", "seed: 5")
+    assert run(copy, "dvc", "repro", "train@feature_extraction").returncode == 0
+    edit(copy / "params.yaml", "seed: 5", "seed: 0")
+    result = run(copy, "dvc", "repro", "train@feature_extraction")
+    assert "Running stage" not in result.stdout  # the outs come from DVC's cache, no record with them
+    result = run(copy, "tools.check", "--params")
+    assert result.returncode == 0
+    _, environment, records = result.stdout.splitlines()
+    version = importlib.metadata.version("torch")
+    assert environment == f"made with torch 1.{version} (here {version}): `dvc repro --force` makes the results here"
+    assert records.endswith("of what dvc.lock has of features@layer3, features@avgpool, train@feature_extraction")

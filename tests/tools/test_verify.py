@@ -115,7 +115,7 @@ def test_chance_in_one_stage_is_found_and_blamed(copy: Path, temporary: Path, ru
     for name in ("models/feature_extraction.safetensors", "metrics/feature_extraction.json", "report/comparison.json"):
         assert re.search(rf"^{name} .* DIFFERENT$", result.stdout, re.MULTILINE), name
     assert "to blame (same command, deps and params, other outs): train@feature_extraction\n" in result.stdout
-    record = json.loads((copy / "environment" / "train-feature_extraction.json").read_text())
+    record = json.loads((copy / "environment" / "train-feature_extraction.json").read_text())["environment"]
     for field, value in record.items():
         assert re.search(rf"^{field} +{re.escape(value)} +{re.escape(value)} +equal$", result.stdout, re.MULTILINE)
     assert not list(temporary.iterdir())
