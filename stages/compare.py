@@ -21,7 +21,8 @@ def main(params: Params) -> None:
     )
     table = summary(params.approaches, metrics, params.published)
     pairs = differences(predictions)
-    text = markdown(table, pairs)
+    labels = next(iter(predictions.values()))["label"]
+    text = markdown(table, pairs, labels.value_counts(normalize=True).max())
     drawn = {
         "comparison": figures.comparison(table),
         "confusion": figures.confusion(predictions),

@@ -3,11 +3,18 @@
 from importlib import import_module
 from pathlib import Path
 
+from pipeline.base.files import atomic
 from pipeline.data.raw import write_raw
 from pipeline.params import Params
 
+RAW = Path("data/raw")
+
 
 def main(params: Params) -> None:
-    source = import_module(f"pipeline.sources.{params.images.source}")
-    archive, index, classes = source.read(Path(params.images.path))
-    write_raw(Path("data/raw"), archive, index, classes)
+    settings = params.images.model_dump()
+    source = import_module(f"pipeline.sources.{settings['source']}")
+    with atomic(RAW / "archive") as (scratch,):
+        scratch.touch()
+        archive, index, classes = source.read(settings, scratch, lambda line: print(f"note: {line}", flush=True))
+        write_raw(RAW, archive, index, classes)
+    (RAW / "archive").unlink()

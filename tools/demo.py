@@ -1,24 +1,30 @@
 """The whole pipeline, offline, on drawn flowers, in the folder demo/. Usage: python -m tools.demo"""
 
 import sys
+from pathlib import Path
+from typing import Any
 
 from pipeline.base.errors import for_people
 from pipeline.params import read_yaml
 from tools.sandbox import DVC, PROJECT, commit, run, update
 
 
-def main() -> int:
-    demo = PROJECT / "demo"
-    update(demo, read_yaml(PROJECT / "tools" / "demo.yaml"))
-    if code := run(demo, *DVC, "repro").returncode:
+def reproduce(sandbox: Path, changes: dict[str, Any]) -> int:
+    """Run the pipeline with ``changes`` of params.yaml in a copy of the project, print its table; DVC's exit code."""
+    update(sandbox, changes)
+    if code := run(sandbox, *DVC, "repro").returncode:
         return code
-    commit(demo, "results", "dvc.lock", "environment", "metrics")
-    print("\n" + (demo / "report" / "comparison.md").read_text(encoding="utf-8"))
-    print("Figures: " + ", ".join(sorted(str(path.relative_to(PROJECT)) for path in demo.glob("report/*.png"))))
-    print("Play on:  cd demo, then dvc exp run -S approaches.fine_tuning.learning_rates.layer4=3e-4, dvc metrics diff")
+    commit(sandbox, "results", "dvc.lock", "environment", "metrics")
+    name = sandbox.relative_to(PROJECT)
+    print("\n" + (sandbox / "report" / "comparison.md").read_text(encoding="utf-8"))
+    print("Figures: " + ", ".join(sorted(str(path.relative_to(PROJECT)) for path in sandbox.glob("report/*.png"))))
+    print(f"Predict:  python -m pipeline.predict {name}/models/fine_tuning.safetensors IMAGE ...")
+    print(
+        f"Play on:  cd {name}, then dvc exp run -S approaches.fine_tuning.learning_rates.layer4=3e-4, dvc metrics diff"
+    )
     return 0
 
 
 if __name__ == "__main__":
     with for_people():
-        sys.exit(main())
+        sys.exit(reproduce(PROJECT / "demo", read_yaml(PROJECT / "tools" / "demo.yaml")))

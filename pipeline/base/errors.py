@@ -1,7 +1,7 @@
 """Errors for people: one line that says what is wrong, where, and what to do."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -36,3 +36,9 @@ def choose(choices: Mapping[str, Value], name: str, key: str) -> Value:
     if name not in choices:
         raise UserError(f"params.yaml: {key} has no {name!r}; it has {', '.join(choices) or 'nothing'}")
     return choices[name]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first ten of ``names`` on one line, and how many more there are."""
+    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
+    return ", ".join(map(repr, names[:10])) + more

@@ -1,22 +1,41 @@
 """Images: decoded, resized, cropped."""
 
 import io
+from contextlib import suppress
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.base.errors import UserError
 
+# Of the formats that Pillow knows, some start programs (EPS).
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+LONGEST = 50  # times as long as wide is no photograph, and would fill the memory when it is resized
 
-def decode(jpeg: bytes, name: str) -> Image.Image:
-    """An encoded image as RGB.
+
+def decode(encoded: bytes, name: str) -> Image.Image:
+    """An encoded image as RGB: upright by its EXIF orientation, transparent on white, the first of several frames.
 
     Raises:
-        UserError: not an image, or damaged; ``name`` is in the message.
+        UserError: not an image, damaged, or far too large; ``name`` is in the message.
     """
     try:
-        return Image.open(io.BytesIO(jpeg)).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+        image: Image.Image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        image.load()
+        if max(image.size) > LONGEST * min(image.size):
+            raise ValueError(f"{image.width} x {image.height} pixels")
+    except UnidentifiedImageError:
+        raise UserError(f"{name}: not a readable image (none of {', '.join(FORMATS)})") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{name}: not a readable image ({error})") from None
+    with suppress(Exception):  # damaged EXIF raises whatever its bytes lead to (Pillow 8348, 8965)
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut at 255
+        image = Image.fromarray((np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def resize(image: Image.Image, short_side: int) -> Image.Image:
@@ -36,3 +55,9 @@ def resize(image: Image.Image, short_side: int) -> Image.Image:
 def centre(height: int, width: int, crop: int) -> tuple[int, int]:
     """Top and left of the central square, as ``torchvision.transforms.CenterCrop`` rounds them."""
     return round((height - crop) / 2), round((width - crop) / 2)
+
+
+def central(image: Image.Image, crop: int) -> Image.Image:
+    """The central square of an image: ``torchvision.transforms.CenterCrop``."""
+    top, left = centre(image.height, image.width, crop)
+    return image.crop((left, top, left + crop, top + crop))

@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.base.arrays import ArrayReader, ArrayWriter
 from pipeline.base.errors import UserError
 from pipeline.base.parallel import parallel_map
-from pipeline.data.images import centre, decode, resize
+from pipeline.data.images import central, centre, decode, resize
 
 
 def pack(
@@ -38,22 +38,29 @@ def pack(
         One row an image: id, offset (bytes), height, width (pixels), in the order they came.
 
     Raises:
-        UserError: an image cannot be decoded.
+        UserError: images cannot be decoded; it names them all.
     """
 
-    def shrink(encoded: tuple[int, str, bytes]) -> tuple[int, Image.Image]:
+    def shrink(encoded: tuple[int, str, bytes]) -> tuple[int, Image.Image | str]:
         number, name, content = encoded
-        image = resize(decode(content, name), short_side)
+        try:
+            image = resize(decode(content, name), short_side)
+        except UserError as error:
+            return number, str(error)
         if split_of[number] != "train":
-            top, left = centre(image.height, image.width, crop)
-            image = image.crop((left, top, left + crop, top + crop))
+            image = central(image, crop)
         return number, image
 
-    places = []
+    places, faults = [], []
     for number, image in parallel_map(shrink, images, workers):
+        if isinstance(image, str):
+            faults.append(image)
+            continue
         file = files[split_of[number]]
         places.append((number, file.length, image.height, image.width))
         file.append(np.asarray(image).reshape(-1))
+    if faults:
+        raise UserError("; ".join(faults[:10]) + (f"; and {len(faults) - 10:,} more" if len(faults) > 10 else ""))
     return pd.DataFrame(places, columns=["id", "offset", "height", "width"])
 
 

@@ -22,6 +22,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import atomic, write_csv
 
 SPLITS = ("train", "val", "test")
+SUFFIXES = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of files of images
 NAMES = ("images.tar", "index.csv", "classes.csv")
 
 

@@ -65,8 +65,12 @@ def differences(predictions: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]
     return [pair | {"p_value_holm": value} for pair, value in zip(pairs, adjusted, strict=True)]
 
 
-def markdown(table: pd.DataFrame, pairs: list[dict[str, Any]]) -> str:
-    """The comparison for people: an approach is a column, published figures stand in brackets beside ours."""
+def markdown(table: pd.DataFrame, pairs: list[dict[str, Any]], largest: float) -> str:
+    """The comparison for people: an approach is a column, published figures stand in brackets beside ours.
+
+    Args:
+        largest: share of the test images that the largest class has, a fraction.
+    """
 
     def cell(row: Any, column: str, form: str) -> str:
         published = row.get(f"published_{column}")
@@ -93,7 +97,7 @@ def markdown(table: pd.DataFrame, pairs: list[dict[str, Any]]) -> str:
     lines = ["| | " + " | ".join(label(row["approach"]) for row in columns) + " |"]
     lines.append("|---" * (len(columns) + 1) + "|")
     lines += [f"| {title} | " + " | ".join(show(row) for row in columns) + " |" for title, show in rows.items()]
-    lines += ["", f"Test split: {columns[0]['n_test']:,} images."]
+    lines += ["", f"Test split: {columns[0]['n_test']:,} images; always guessing its largest class gets {largest:.1%}."]
     if any(str(column).startswith("published_") for column in table):
         lines[-1] += " In brackets: the published figures."
     for pair in pairs:

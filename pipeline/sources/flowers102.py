@@ -1,7 +1,9 @@
 """Oxford Flowers-102 (Nilsback & Zisserman, 2008): labels and splits of its images, from two MATLAB files."""
 
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +16,11 @@ VARIABLES = {"train": "trnid", "val": "valid", "test": "tstid"}
 SIZES, CLASSES = {"train": 1020, "val": 1020, "test": 6149}, 102  # of the official split
 
 
-def read(folder: Path) -> tuple[Path, pd.DataFrame, list[str]]:
+def read(settings: Mapping[str, Any], *_: Any) -> tuple[Path, pd.DataFrame, list[str]]:
     """The archive, its index and the names of the classes, as pipeline/data/raw.py defines them, after all checks."""
     from torchvision.datasets import Flowers102  # here, because it imports torch, and a test of the splits need not
 
+    folder = Path(settings["path"])
     index = read_splits(folder / "imagelabels.mat", folder / "setid.mat")
     check_splits(index, CLASSES, SIZES)
     return folder / "102flowers.tgz", index, list(Flowers102.classes)

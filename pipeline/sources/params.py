@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from pipeline.base.schema import Count, Rate, Section, Seed, Side, Text, Threads
 
+Share = Annotated[float, Field(strict=True, gt=0, lt=0.5)]
+
 
 class File(Section):
     url: Text
@@ -48,6 +50,13 @@ class Draw(Section):
     backbone: DrawnBackbone | None = None
 
 
+class Shares(Section):
+    val: Share
+    test: Share
+    seed: Seed
+
+
 class Images(Section):
-    source: Literal["flowers102", "indexed"]
+    source: Literal["flowers102", "indexed", "folder"]
     path: Text
+    split: Shares

@@ -25,7 +25,7 @@ def write(folder: Path) -> list[Path]:
 
 def test_drawn_images_are_raw_data(tmp_path: Path) -> None:
     write(tmp_path / "a")
-    archive, index, classes = indexed.read(tmp_path / "a" / "raw")
+    archive, index, classes = indexed.read({"path": tmp_path / "a" / "raw"})
     assert classes == ["a", "b", "c"]
     assert index["split"].value_counts().to_dict() == {"train": 6, "val": 3, "test": 6}
     assert index.groupby("split")["label"].value_counts().nunique() == 2

@@ -74,7 +74,7 @@ def test_the_official_split_and_names_are_expected(tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "imagelabels.mat", {"labels": labels[None]})
     ids = np.split(np.arange(1, 8190), [1020, 2040])
     scipy.io.savemat(tmp_path / "setid.mat", {name: part[None] for name, part in zip(NAMES, ids, strict=True)})
-    archive, index, names = read(tmp_path)
+    archive, index, names = read({"path": tmp_path})
     assert archive == tmp_path / "102flowers.tgz"
     assert index["split"].value_counts().to_dict() == SIZES
     assert index["label"].tolist() == (labels - 1).tolist()

@@ -1,0 +1,75 @@
+"""A model file alone predicts for image files what evaluation predicted for the same images."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.data.raw import read_archive, read_index
+from tools.sandbox import PROJECT, environment
+
+
+def predict(directory: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """In another directory than the project's, as after `pip install .`."""
+    command = [sys.executable, "-m", "pipeline.predict", *map(str, arguments)]
+    variables = environment() | {"PYTHONPATH": str(PROJECT)}
+    return subprocess.run(command, cwd=directory, env=variables, capture_output=True, text=True)
+
+
+@pytest.fixture
+def images(project: Path, tmp_path: Path) -> Path:
+    """The test images of the finished run as files, named by their ids."""
+    index = read_index(project / "data" / "raw")
+    test = index[index["split"] == "test"]
+    ids = dict(zip(test["member"], test["id"], strict=True))
+    (tmp_path / "photos").mkdir()
+    for number, _, content in read_archive(project / "data" / "raw" / "images.tar", ids):
+        (tmp_path / "photos" / f"{number}.jpg").write_bytes(content)
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("approach", ["feature_extraction", "fine_tuning"])
+def test_predictions_are_those_of_the_evaluation(project: Path, images: Path, tmp_path: Path, approach: str) -> None:
+    model = tmp_path / "model.safetensors"
+    model.write_bytes((project / "models" / f"{approach}.safetensors").read_bytes())
+    done = predict(tmp_path, "model.safetensors", "photos", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {int(Path(row["file"]).stem): row["classes"] for row in json.loads(done.stdout)}
+    table = pd.read_csv(project / "predictions" / f"{approach}.csv")
+    assert set(found) == set(table["id"])
+    for row in table.itertuples():
+        first, *others = found[int(str(row.id))]
+        assert first["class"] == f"species {int(str(row.prediction)) + 1}"
+        assert first["probability"] == pytest.approx(row.confidence, abs=1e-5)
+        assert first["probability"] + sum(other["probability"] for other in others) == pytest.approx(1)
+
+
+def test_one_unreadable_file_is_one_line_and_the_others_are_predicted(project: Path, images: Path) -> None:
+    (images / "broken one.jpg").write_bytes(b"<html>")
+    model = project / "models" / "fine_tuning.safetensors"
+    first, *_ = sorted(images.glob("[0-9]*.jpg"))
+    done = predict(images, model, first.name, "broken one.jpg", "nowhere.jpg")
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{first.name}\n  ")
+    assert len(done.stdout.splitlines()) == 6  # a name, four classes, an empty line
+    assert done.stdout.splitlines()[1].split("%  ")[1].startswith("species ")
+    broken, nowhere = done.stderr.splitlines()
+    assert broken.startswith("error: broken one.jpg: not a readable image")
+    assert nowhere == "error: nowhere.jpg: No such file or directory"
+
+    rows = list(csv.DictReader(io.StringIO(predict(images, model, ".", "--csv").stdout)))
+    assert [list(row) for row in rows] == [["file", "class", "probability"]] * 12 * 4
+
+
+def test_what_is_no_model_and_an_empty_folder_are_one_line(project: Path, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments in ([images / "1.jpg", images], [project / "models" / "fine_tuning.safetensors", "empty"]):
+        done = predict(tmp_path, *arguments)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+        assert len(done.stderr.splitlines()) == 1
