@@ -36,6 +36,7 @@ class Params(Section):
     features: Features
     train: Train
     approaches: Annotated[dict[Name, Approach], Field(min_length=1)]
+    export: list[Name]
     published: dict[Name, Published]
     plots: Plots
     runtime: Runtime
@@ -51,6 +52,9 @@ class Params(Section):
                 raise ValueError(f"approaches.{name}.input = {approach.input!r}: one of {', '.join(known)}")
             if approach.initial == "random" and approach.input != "pixels":
                 raise ValueError(f"approaches.{name}.input = {approach.input!r}: with initial = random only pixels")
+        for name in self.export:
+            if name not in self.approaches:
+                raise ValueError(f"export = {self.export}: no approach {name!r}; one of {', '.join(self.approaches)}")
         return self
 
 

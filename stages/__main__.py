@@ -39,7 +39,8 @@ def discard_removed(params: Params) -> None:
     lock = read_yaml("dvc.lock")["stages"] if Path("dvc.lock").exists() else {}
     for stage, entry in lock.items():
         kind, _, name = stage.partition("@")
-        for out in entry["outs"] if kind in ("train", "evaluate") and name not in params.approaches else []:
+        kept = params.export if kind == "export" else params.approaches
+        for out in entry["outs"] if kind in ("train", "evaluate", "export") and name not in kept else []:
             Path(out["path"]).unlink(missing_ok=True)
 
 

@@ -75,7 +75,13 @@ def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
         ({"transforms": {"flip": 1.5}}, r"transforms\.flip = 1\.5: .*less than or equal to 1"),
         ({"transforms": {"crop": 300}}, r"transforms: crop = 300 must not be larger than resize = 256"),
         ({"transforms": {"std": [0.2, 0.2]}}, r"transforms\.std = \[0\.2, 0\.2\]: .*at least 3"),
-        ({"images": {"source": "internet"}}, r"images\.source = 'internet': .*'flowers102' or 'indexed'"),
+        ({"images": {"source": "internet"}}, r"images\.source = 'internet': .*'flowers102', 'indexed' or 'folder'"),
+        ({"images": {"split": {"val": 0.6}}}, r"images\.split\.val = 0\.6: .*less than 0\.5"),
+        (
+            {"export": ["nobody"]},
+            r"export = \['nobody'\]: no approach 'nobody'; one of feature_extraction, fine_tuning",
+        ),
+        ({"features": {"features.9": "pixels"}}, r"features\.features\.9\.\[key\] = 'features\.9': .*pattern"),
         ({"runtime": {"device": "tpu"}}, r"runtime\.device = 'tpu': .*'auto', 'cuda', 'mps' or 'cpu'"),
         ({"runtime": {"workers": 0}}, r"runtime\.workers = 0: .*'auto'; or .*greater than or equal to 1"),
         (

@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from pipeline.base.errors import UserError
 from pipeline.data.raw import read_archive, read_index
+from pipeline.models.export import check_onnx, export_onnx
+from pipeline.models.storage import load_model
+from tests.conftest import Run
 from tools.sandbox import PROJECT, environment
 
 
@@ -73,3 +78,45 @@ def test_what_is_no_model_and_an_empty_folder_are_one_line(project: Path, images
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_examples_without_this_project_predict_the_same(copy: Path, images: Path, tmp_path: Path, run: Run) -> None:
+    """docs/predict_onnx.py from an exported file, docs/predict_torchvision.py from the model file."""
+    params = (copy / "params.yaml").read_text()
+    (copy / "params.yaml").write_text(params.replace("export: []", "export: [fine_tuning]"))
+    result = run(copy, "dvc", "repro")
+    assert "Running stage 'export@fine_tuning'" in result.stdout, result.stdout
+    assert "onnxruntime and PyTorch differ by at most " in result.stdout
+    exported = copy / "models" / "fine_tuning.onnx"
+    content = exported.read_bytes()
+    assert b"site-packages" not in content
+    assert run(copy, "dvc", "repro", "--force", "--single-item", "export@fine_tuning").returncode == 0
+    assert exported.read_bytes() == content
+
+    photo = sorted(images.iterdir())[0]
+    expected = json.loads(predict(tmp_path, copy / "models" / "fine_tuning.safetensors", photo, "--json").stdout)
+    lines = [f"{top['probability']:.3f} {top['class']}" for top in expected[0]["classes"]]
+    for script, model in {"onnx": exported, "torchvision": copy / "models" / "fine_tuning.safetensors"}.items():
+        path = PROJECT / "docs" / f"predict_{script}.py"
+        assert len(path.read_text().splitlines()) <= 30
+        done = subprocess.run([sys.executable, path, model, photo], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found = [line.split(" ", 1) for line in done.stdout.splitlines()]
+        assert [f"{float(probability):.3f} {name}" for probability, name in found] == lines
+
+    (copy / "params.yaml").write_text(params)
+    assert run(copy, "stages", "compare").returncode == 0
+    assert not exported.exists()
+
+
+def test_an_export_that_computes_otherwise_is_refused(project: Path, tmp_path: Path) -> None:
+    model, header = load_model(project / "models" / "fine_tuning.safetensors")
+    export_onnx(tmp_path / "model.onnx", model, header)
+    pixels = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        logits = model(pixels)
+    check_onnx(tmp_path / "model.onnx", pixels.numpy(), logits)
+    with pytest.raises(UserError, match=r"model\.onnx: onnxruntime computes other logits than PyTorch, by up to 0\.01"):
+        check_onnx(tmp_path / "model.onnx", pixels.numpy(), logits + 0.01)
+    with pytest.raises(UserError, match="computes other logits"):
+        check_onnx(tmp_path / "model.onnx", pixels.numpy(), logits.flip(1))

@@ -47,7 +47,11 @@ def summary(
             | {"test_accuracy": test["accuracy"], "test_accuracy_low": low, "test_accuracy_high": high}
             | {f"test_{key}": test[key] for key in ("top5_accuracy", "balanced_accuracy", "loss")}
             | {"n_test": test["n"]}
-            | {f"published_{key}": value for key, value in dict(published.get(name, {})).items()}
+            | (
+                {f"published_{key}": value for key, value in published[name].model_dump().items()}
+                if name in published
+                else {}
+            )
         )
     return pd.DataFrame(rows)
 

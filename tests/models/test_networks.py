@@ -41,10 +41,8 @@ FAMILIES = {
     "mobilenet_v3_small": (32, "features-10", ["features.11", "features.12", "classifier"]),
     "regnet_y_400mf": (32, "trunk_output-block3", ["trunk_output.block4", "fc"]),
     "resnet18": (32, "layer3", ["layer4", "fc"]),
-    "resnet50": (32, "layer3", ["layer4", "fc"]),
     "shufflenet_v2_x0_5": (32, "stage3", ["stage4", "conv5", "fc"]),
     "swin_t": (32, "features-6", ["features.7", "norm", "head"]),
-    "swin_v2_t": (32, "features-6", ["features.7", "norm", "head"]),
     "vgg11_bn": (32, "features-21", ["features.22", "features.23", "features.25", "features.26", "classifier"]),
     "vit_b_16": (224, "encoder-layers-encoder_layer_10", ["encoder.layers.encoder_layer_11", "encoder.ln", "heads"]),
 }

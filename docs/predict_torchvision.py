@@ -1,0 +1,27 @@
+"""Predict with a trained model; needs torchvision and safetensors. Usage: python predict_torchvision.py MODEL IMAGE"""
+
+import json
+import sys
+
+import torch
+from PIL import Image, ImageOps
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torchvision.models import get_model
+from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+
+with safe_open(sys.argv[1], "pt") as file:
+    header = json.loads(file.metadata()["model"])
+model = get_model(header["network"], num_classes=len(header["classes"]))
+model.load_state_dict(load_file(sys.argv[1]))
+model.eval()
+
+values = header["transforms"]
+normalize = Normalize(values["mean"], values["std"])
+transform = Compose([Resize(values["resize"]), CenterCrop(values["crop"]), ToTensor(), normalize])
+image = ImageOps.exif_transpose(Image.open(sys.argv[2])).convert("RGB")
+with torch.inference_mode():
+    probabilities = model(transform(image)[None])[0].softmax(0)
+top = probabilities.topk(min(5, len(probabilities)))
+for probability, place in zip(top.values, top.indices, strict=True):
+    print(f"{probability:.4f} {header['classes'][place]}")
