@@ -79,7 +79,7 @@ def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
         ({"images": {"split": {"val": 0.6}}}, r"images\.split\.val = 0\.6: .*less than 0\.5"),
         (
             {"export": ["nobody"]},
-            r"export = \['nobody'\]: no approach 'nobody'; one of feature_extraction, fine_tuning",
+            r"export = \['nobody'\]: no approach 'nobody'; one of feature_extraction, ",
         ),
         ({"features": {"features.9": "pixels"}}, r"features\.features\.9\.\[key\] = 'features\.9': .*pattern"),
         ({"runtime": {"device": "tpu"}}, r"runtime\.device = 'tpu': .*'auto', 'cuda', 'mps' or 'cpu'"),

@@ -53,7 +53,7 @@ def read(
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise UserError(f"images.path = {path}: cannot be read ({error})") from None
     if others:
-        note(f"{path}: {len(others):,} files are left out, for they are links or no images: {listed(others)}")
+        note(f"{path}: left out, as links or no images ({len(others):,}): {listed(others)}")
         if any(re.search(r"\.hei[cf]$", name, re.IGNORECASE) for name in others):
             note(f"{path}: HEIC must be converted first, for example by heif-convert of the package libheif-examples")
     places = _places([name for names in alike.values() for name in names], path)

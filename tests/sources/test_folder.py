@@ -115,7 +115,7 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     (own / os.fsdecode(b"class 2/\xff.jpg")).write_bytes(jpeg(1))
     index, _, notes = read(own, tmp_path)
     assert len(index) == 120
-    assert "7 files are left out, for they are links or no images: '.DS_Store', 'class 2/circle', " in notes[0]
+    assert "left out, as links or no images (7): '.DS_Store', 'class 2/circle', " in notes[0]
     assert "HEIC must be converted first" in notes[1]
 
 
