@@ -7,5 +7,6 @@
 - training: the training loop, checkpoints, evaluation.
 - report: tables, intervals, figures.
 
-Each room has the schema of its part of params.yaml in params.py; pipeline/params.py is the whole.
+Each room has the schema of its part of params.yaml in params.py; pipeline/params.py is the whole. predict.py uses a
+trained model.
 """

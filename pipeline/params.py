@@ -34,6 +34,7 @@ class Params(Section):
     threads: Threads
     precision: Precision
     features: Features
+    alike: list[Name]
     train: Train
     approaches: Annotated[dict[Name, Approach], Field(min_length=1)]
     export: list[Name]
@@ -52,6 +53,9 @@ class Params(Section):
                 raise ValueError(f"approaches.{name}.input = {approach.input!r}: one of {', '.join(known)}")
             if approach.initial == "random" and approach.input != "pixels":
                 raise ValueError(f"approaches.{name}.input = {approach.input!r}: with initial = random only pixels")
+        for name in self.alike:
+            if name not in self.features:
+                raise ValueError(f"alike = {self.alike}: no features {name!r}; [] or of {', '.join(self.features)}")
         for name in self.export:
             if name not in self.approaches:
                 raise ValueError(f"export = {self.export}: no approach {name!r}; one of {', '.join(self.approaches)}")

@@ -118,9 +118,10 @@ def markdown(table: pd.DataFrame, pairs: list[dict[str, Any]], largest: float) -
 
 def curves(histories: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """All histories below one another, for `dvc plots`: approach, split (train or val), epoch, loss, accuracy."""
-    parts = []
-    for name, history in histories.items():
-        for split in ("train", "val"):
-            columns = {quantity: history[f"{split}_{quantity}"] for quantity in ("loss", "accuracy")}
-            parts.append(pd.DataFrame({"approach": name, "split": split, "epoch": history["epoch"]} | columns))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(
+        history[["epoch", f"{split}_loss", f"{split}_accuracy"]]
+        .set_axis(["epoch", "loss", "accuracy"], axis=1)
+        .assign(approach=name, split=split)[["approach", "split", "epoch", "loss", "accuracy"]]
+        for name, history in histories.items()
+        for split in ("train", "val")
+    )

@@ -49,18 +49,13 @@ class Checkpoint:
             stored = self.path.read_bytes()
         except FileNotFoundError:
             return None
+        fault = ""
         if hashlib.sha256(stored[128:]).hexdigest().encode() != stored[64:128]:
-            print(f"{self.path}: damaged, not resumed; starting over", flush=True)
-            return None
-        if stored[:64] != self.fingerprint.encode():
-            print(
-                f"{self.path}: belongs to other params, data, weights, code or environment, not resumed; starting over",
-                flush=True,
-            )
-            return None
-        print(f"resumed from {self.path}", flush=True)
-        state: dict[str, Any] = torch.load(io.BytesIO(stored[128:]), weights_only=True)
-        return state
+            fault = "damaged"
+        elif stored[:64] != self.fingerprint.encode():
+            fault = "belongs to other params, data, weights, code or environment"
+        print(f"{self.path}: {fault}, not resumed; starting over" if fault else f"resumed from {self.path}", flush=True)
+        return None if fault else torch.load(io.BytesIO(stored[128:]), weights_only=True)
 
     def discard(self) -> None:
         """Remove the state; the training has its results."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 
 from pipeline.data.pixels import Split
 
@@ -35,19 +35,13 @@ def scores(logits: torch.Tensor, labels: np.ndarray) -> dict[str, float | int]:
 
 def per_class(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """One row a class: label, class (name), n, accuracy, and the class it is most often mistaken for (or empty)."""
-    rows = []
-    for label, group in table.groupby("label"):
-        wrong = group.loc[group["prediction"] != label, "prediction"]
-        rows.append(
-            {
-                "label": label,
-                "class": names[int(str(label))],
-                "n": len(group),
-                "accuracy": round(1 - len(wrong) / len(group), 6),
-                "mistaken_for": names[int(wrong.mode()[0])] if len(wrong) else "",
-            }
-        )
-    return pd.DataFrame(rows)
+    wrong = table[table["label"] != table["prediction"]].groupby("label")["prediction"]
+    rows = table.groupby("label").size().rename("n").reset_index()
+    mistakes = rows["label"].map(wrong.size()).fillna(0)
+    rows.insert(1, "class", [names[label] for label in rows["label"]])
+    rows["accuracy"] = (1 - mistakes / rows["n"]).round(6)
+    commonest = wrong.agg(lambda classes: classes.mode()[0]).map(dict(enumerate(names)))
+    return rows.assign(mistaken_for=rows["label"].map(commonest).fillna(""))
 
 
 def top_classes(logits: torch.Tensor, names: list[str], count: int = 5) -> pd.DataFrame:
@@ -58,3 +52,25 @@ def top_classes(logits: torch.Tensor, names: list[str], count: int = 5) -> pd.Da
     """
     probability, place = logits.double().softmax(0).topk(min(count, len(names)))
     return pd.DataFrame({"class": [names[i] for i in place], "probability": probability.numpy()})
+
+
+def most_alike(first: np.ndarray, second: np.ndarray, count: int) -> pd.DataFrame:
+    """The ``count`` pairs of rows of two arrays of features whose cosine is largest, largest first.
+
+    Args:
+        first, second: float32 [n, ...], or the bits of bfloat16 as uint16.
+
+    Returns:
+        Columns train and test (row in first and in second), cosine (rounded to four decimals, ties by row).
+    """
+    units = [torch.from_numpy(array) for array in (first, second)]
+    units = [array.view(torch.bfloat16) if array.dtype == torch.uint16 else array for array in units]
+    units = [normalize(array.float().flatten(1)) for array in units]
+    best = []
+    for start in range(0, len(second), 1024):  # in blocks, for memory
+        cosine = units[0] @ units[1][start : start + 1024].T
+        value, place = cosine.flatten().topk(min(count, cosine.numel()))
+        rows, columns = place // cosine.shape[1], place % cosine.shape[1] + start
+        best.append(pd.DataFrame({"train": rows.numpy(), "test": columns.numpy(), "cosine": value.numpy().round(4)}))
+    table = pd.concat(best).sort_values(["cosine", "train", "test"], ascending=[False, True, True])
+    return table.head(count).reset_index(drop=True)

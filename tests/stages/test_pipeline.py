@@ -179,7 +179,7 @@ def test_a_mistake_in_params_is_one_line_before_any_work(copy: Path, run: Run) -
 def test_a_forced_run_makes_the_same_bytes(copy: Path, run: Run) -> None:
     lock = (copy / "dvc.lock").read_bytes()
     result = run(copy, "dvc", "repro", "--force")
-    assert len(stages_run(result.stdout)) == 12, result.stdout
+    assert len(stages_run(result.stdout)) == 13, result.stdout
     assert (copy / "dvc.lock").read_bytes() == lock
 
 

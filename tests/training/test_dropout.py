@@ -28,6 +28,7 @@ def adapting(request: pytest.FixtureRequest, copy: Path) -> Path:
         "backbone": {"network": request.param, "path": "data/backbone.pth"},
         "train": {"epochs": 2},
         "features": {"layer3": None, "avgpool": None},
+        "alike": [],
         "approaches": {"feature_extraction": None, "fine_tuning": None, "drawing": approach},
     }
     params = merge(read_yaml(copy / "params.yaml"), changes)
