@@ -38,6 +38,12 @@ TINY: dict[str, Any] = merge(
     },
 )
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: "tests/tools" not in item.nodeid)
+
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -170,7 +170,7 @@ def test_params_and_files_used_are_those_declared(project: Path, name: str, monk
 
 
 def test_every_param_is_used_by_some_stage(project: Path) -> None:
-    used: set[str] = {"draw"}  # is in the stages' commands
+    used: set[str] = {"alike", "draw", "export"}  # are in the stages' commands
     for directory in (PROJECT, project):
         for stage in stages(directory).values():
             used |= declared_params(stage)

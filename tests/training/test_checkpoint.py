@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from pipeline.training.checkpoint import Checkpoint
 from tests.conftest import Run
 from tools.sandbox import environment
 
@@ -147,12 +149,21 @@ def test_killed_at_random_moments_again_and_again(undisturbed: Path, fresh: Path
 
 
 @pytest.mark.parametrize("place", [0, 100, 5000])
-def test_a_damaged_state_is_refused(undisturbed: Path, fresh: Path, run: Run, place: int) -> None:
-    """One flipped bit in the fingerprint, the checksum or the content."""
+def test_one_flipped_bit_in_fingerprint_checksum_or_content_is_noticed(tmp_path: Path, place: int) -> None:
+    checkpoint = Checkpoint(tmp_path / "state", "0" * 64)
+    checkpoint.save({"trained": {"fc.weight": torch.rand(9_000)}, "epochs": []})
+    assert checkpoint.load() is not None
+    content = bytearray(checkpoint.path.read_bytes())
+    content[place] ^= 1
+    checkpoint.path.write_bytes(content)
+    assert checkpoint.load() is None
+
+
+def test_a_damaged_state_is_refused(undisturbed: Path, fresh: Path, run: Run) -> None:
     approach = "feature_extraction"
     interrupt(fresh, approach, 3)
     content = bytearray(state(fresh, approach).read_bytes())
-    content[place] ^= 1
+    content[5000] ^= 1
     state(fresh, approach).write_bytes(content)
     result = run(fresh, "stages", "train", approach)
     assert "not resumed; starting over" in result.stdout
@@ -162,7 +173,6 @@ def test_a_damaged_state_is_refused(undisturbed: Path, fresh: Path, run: Run, pl
 @pytest.mark.parametrize(
     ("path", "old", "new"),
     [
-        ("params.yaml", b"fc: 0.001", b"fc: 0.002"),
         ("params.yaml", b"flip: 0.5", b"flip: 0.25"),
         ("pipeline/training/fit.py", b"import numpy as np", b"import numpy as np  # changed"),
         ("data/avgpool/train.npy", None, None),
