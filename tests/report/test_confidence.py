@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.report.confidence import accuracy_interval, mean_interval, paired_difference
+from pipeline.report.confidence import accuracy_interval, holm, mean_interval, paired_difference
 
 
 def test_wilson_interval_of_a_textbook_case() -> None:
@@ -52,3 +52,10 @@ def test_the_interval_holds_what_it_promises() -> None:
         result = paired_difference(np.isin(cells, [0, 1]), np.isin(cells, [0, 2]))
         hits += result["low"] <= 0.04 <= result["high"]
     assert 930 <= hits <= 975
+
+
+def test_holm_of_a_textbook_case() -> None:
+    """Each p-value times the number of those not smaller, and never below that of a smaller one."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.03]) == [0.03]
+    assert holm([0.7, 0.9]) == [1, 1]

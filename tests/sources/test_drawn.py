@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.data.images import decode
 from pipeline.data.raw import read_archive, write_raw
 from pipeline.sources import indexed
-from pipeline.sources.drawn import draw, species_traits, write_images
-from pipeline.sources.params import DrawnImages
+from pipeline.sources.drawn import draw, pretrain, species_traits, write_images
+from pipeline.sources.params import DrawnBackbone, DrawnImages
 
 PARAMS = DrawnImages(seed=1, species=3, train_per_species=2, val_per_species=1, test_per_species=2, size=32)
 
@@ -53,3 +54,13 @@ def test_images_of_one_species_vary_and_species_differ_more() -> None:
     assert abs(image(0, 0) - image(0, 1)).mean() > 10
     colours = [colour(species) for species in range(6)]
     assert min(np.abs(a - b).max() for i, a in enumerate(colours) for b in colours[:i]) > 10
+
+
+def test_pretraining_with_dropout_and_an_image_left_over_depends_on_its_seed_alone() -> None:
+    sizes = {"species": 3, "images_per_species": 3, "size": 36, "crop": 32, "epochs": 1, "batch_size": 4, "threads": 1}
+    params = DrawnBackbone(network="mobilenet_v3_small", seed=0, learning_rate=1e-3, **sizes)
+    made = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        made.append(pretrain(params, torch.device("cpu"), print))
+    assert all(torch.equal(value, made[1][name]) for name, value in made[0].items())

@@ -27,6 +27,13 @@ def test_batches_hold_every_image_once_in_an_order_of_their_own_each_epoch() -> 
     assert np.array_equal(np.concatenate(first), np.concatenate(batches(1020, 64, seed=0, epoch=1)))
 
 
+def test_a_single_image_that_is_left_over_goes_with_the_batch_before_it() -> None:
+    """BatchNorm cannot be trained on one image."""
+    assert [len(batch) for batch in batches(9, 4, seed=0, epoch=1)] == [4, 5]
+    assert [len(batch) for batch in batches(10, 4, seed=0, epoch=1)] == [4, 4, 2]
+    assert sorted(np.concatenate(batches(9, 4, seed=0, epoch=1))) == list(range(9))
+
+
 @pytest.mark.parametrize(("approach", "trained"), [("feature_extraction", "fc."), ("fine_tuning", ("layer4.", "fc."))])
 def test_frozen_means_frozen(project: Path, approach: str, trained: str | tuple[str, ...]) -> None:
     """After a real run: every frozen parameter and buffer equals the backbone's, and the others have moved."""
