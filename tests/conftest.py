@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 from PIL import Image
 
@@ -44,6 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "tests/tools" not in item.nodeid)
 
 
+torch.set_num_threads(1)  # threads of several tests at once would wait for one another
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

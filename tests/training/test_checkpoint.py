@@ -84,7 +84,6 @@ def interrupt(directory: Path, approach: str, epochs: int, how: signal.Signals =
     [
         ("feature_extraction", signal.SIGKILL),
         ("feature_extraction", signal.SIGTERM),
-        ("feature_extraction", signal.SIGINT),
         ("fine_tuning", signal.SIGKILL),
     ],
 )
