@@ -16,7 +16,7 @@ REPORT = Path("report")
 def main(params: Params) -> None:
     metrics = {name: json.loads(Path(f"metrics/{name}.json").read_text(encoding="utf-8")) for name in params.approaches}
     histories, predictions, classes = (
-        {name: pd.read_csv(f"{folder}/{name}.csv") for name in params.approaches}
+        {name: pd.read_csv(f"{folder}/{name}.csv", keep_default_na=False) for name in params.approaches}
         for folder in ("history", "predictions", "per_class")
     )
     table = summary(params.approaches, metrics, params.published)

@@ -79,8 +79,9 @@ def read(
 def _files(path: Path) -> Iterator[tuple[str, bytes | None]]:
     """All files in a folder, zip or tar file: path in it, content (None: a link, a device, a name that is no text)."""
     if path.is_dir():
-        unreadable = []
-        for file in sorted(Path(folder) / name for folder, links, files in os.walk(path) for name in [*links, *files]):
+        unreadable: list[str] = []
+        walk = os.walk(path, onerror=lambda error: unreadable.append(str(error.filename)))
+        for file in sorted(Path(folder) / name for folder, links, files in walk for name in [*links, *files]):
             name = file.relative_to(path).as_posix()
             try:
                 if file.is_symlink() or not file.is_dir():
@@ -117,8 +118,10 @@ def _places(names: list[str], path: Path) -> dict[str, Place]:
     parts = {name: PurePosixPath(name).parts for name in names}
     if not parts:
         raise UserError(f"images.path = {path}: no image in it; put images into a folder for each class")
-    while len({part[0] for part in parts.values()} - set(SPLITS)) == 1 and min(map(len, parts.values())) > 2:
+    tops = {part[0] for part in parts.values()}
+    while len(tops) == 1 and tops.isdisjoint(SPLITS) and min(map(len, parts.values())) > 2:
         parts = {name: part[1:] for name, part in parts.items()}  # a folder around all, as archives have
+        tops = {part[0] for part in parts.values()}
     depth = 3 if any(len(part) == 3 and part[0] in SPLITS for part in parts.values()) else 2
     wrong = [name for name, part in parts.items() if len(part) != depth or (depth == 3 and part[0] not in SPLITS)]
     if wrong:

@@ -131,6 +131,10 @@ def few(**classes: int) -> dict[str, bytes]:
         (few(roses=9), "only one class, 'roses'; a comparison needs two or more"),
         (few(a=9) | {"b.jpg": b"", "c/d/e.jpg": b""}, "2 images do not lie at CLASS/IMAGE: 'b.jpg', 'c/d/e.jpg'"),
         (
+            {f"train/{name}": content for name, content in few(a=9, b=9).items()} | {"more/a/1.jpg": jpeg(1)},
+            "1 images do not lie at train/CLASS/IMAGE, val/CLASS/IMAGE or test/CLASS/IMAGE: 'more/a/1.jpg'",
+        ),
+        (
             few(a=1, b=1),
             r"\d of 2 classes have no image in (train|val|test): '.'.*; add images, or change images.split",
         ),
