@@ -35,14 +35,19 @@ TINY: dict[str, Any] = merge(
         "transforms": {"resize": 36, "crop": 32},
         "train": {"epochs": 2, "batch_size": 8},
         "approaches": {"random_features": None},
+        "alike": [],
         "plots": {"dpi": 40},
     },
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, so that no worker is left alone with one at the end."""
-    items.sort(key=lambda item: "tests/tools" not in item.nodeid)
+    """Those on a finished run first, the longest before all: one worker makes the run while others do the rest."""
+
+    def late(item: pytest.Item) -> tuple[bool, bool]:
+        return "project" not in getattr(item, "fixturenames", ()), "tests/tools" not in item.nodeid
+
+    items.sort(key=late)
 
 
 torch.set_num_threads(1)  # threads of several tests at once would wait for one another

@@ -90,7 +90,7 @@ def test_examples_without_this_project_predict_the_same(copy: Path, images: Path
     exported = copy / "models" / "fine_tuning.onnx"
     content = exported.read_bytes()
     assert b"site-packages" not in content
-    assert run(copy, "dvc", "repro", "--force", "--single-item", "export@fine_tuning").returncode == 0
+    assert run(copy, "stages", "export", "fine_tuning").returncode == 0
     assert exported.read_bytes() == content
 
     photo = sorted(images.iterdir())[0]

@@ -14,7 +14,6 @@ TRAIN = {"train@feature_extraction", "train@fine_tuning"}
 EVALUATE = {"evaluate@feature_extraction", "evaluate@fine_tuning"}
 FEATURES = {"features@layer3", "features@avgpool"}
 DRAW = {"draw@images", "draw@backbone"}
-ALIKE = {"alike@avgpool"}
 NETWORK = {"explore", *FEATURES, *TRAIN, *EVALUATE}  # stages that compute with a network
 
 FILES: dict[str, set[str]] = {
@@ -25,19 +24,19 @@ FILES: dict[str, set[str]] = {
     "stages/__main__.py": set(),
     "tools/verify.py": set(),
     "pipeline/base/environment.py": TRAIN,  # a checkpoint belongs to an environment
-    "pipeline/base/device.py": {*DRAW, *NETWORK, *ALIKE},
+    "pipeline/base/device.py": {*DRAW, *NETWORK},
     "pipeline/base/progress.py": {*DRAW, "prepare", *FEATURES, *EVALUATE},
     "pipeline/sources/download.py": set(),  # nothing is downloaded in this run
     "pipeline/sources/flowers102.py": set(),  # nor is this the source
     "pipeline/sources/indexed.py": {"images"},
     "pipeline/sources/drawn.py": DRAW,
-    "pipeline/data/raw.py": {*DRAW, "images", "prepare", "explore", *FEATURES, *ALIKE, *TRAIN},
-    "pipeline/data/images.py": {"prepare", *NETWORK, *ALIKE},
+    "pipeline/data/raw.py": {*DRAW, "images", "prepare", "explore", *FEATURES, *TRAIN},
+    "pipeline/data/images.py": {"prepare", *NETWORK},
     "pipeline/data/views.py": NETWORK,
     "pipeline/models/features.py": NETWORK - {"explore"},
     "pipeline/models/storage.py": {*TRAIN, *EVALUATE},
     "pipeline/training/fit.py": TRAIN,
-    "pipeline/training/evaluation.py": {"explore", *ALIKE, *EVALUATE},
+    "pipeline/training/evaluation.py": {"explore", *EVALUATE},
     "pipeline/report/figures.py": {"explore", "compare"},
     "stages/train.py": TRAIN,
 }
@@ -47,7 +46,7 @@ PARAMS: dict[str, set[str]] = {
     "draw.backbone.epochs": {"draw@backbone"},
     "transforms.resize": {"prepare", *FEATURES, *TRAIN},
     "transforms.flip": {*FEATURES, *TRAIN},
-    "threads": {*NETWORK, *ALIKE},
+    "threads": NETWORK,
     "precision": NETWORK - {"explore"},
     "train.seed": {*FEATURES, *TRAIN},
     "train.batch_size": TRAIN,
