@@ -7,8 +7,8 @@ from pipeline.base.device import torch_device
 from pipeline.base.files import atomic, write_csv
 from pipeline.data.pixels import Split
 from pipeline.data.raw import read_index
+from pipeline.models.features import most_alike
 from pipeline.params import Params
-from pipeline.training.evaluation import most_alike
 
 DATA, PAIRS = Path("data"), 100
 

@@ -7,7 +7,7 @@ import torch
 
 from pipeline.base.device import torch_device
 from pipeline.base.errors import UserError
-from pipeline.base.files import atomic
+from pipeline.base.files import atomic, scratch
 from pipeline.base.progress import progress
 from pipeline.data.raw import write_raw
 from pipeline.params import Params
@@ -19,10 +19,9 @@ DRAWN = Path("data/drawn")
 def main(params: Params, what: str) -> None:
     if what == "images" and (images := params.draw.images):
         names = [f"species {number + 1}" for number in range(images.species)]
-        with atomic(DRAWN / "archive") as (archive,):
+        with scratch(DRAWN / "archive") as archive:
             index = write_images(archive, images, lambda items: progress(items, len(items), "drawing"))
             write_raw(DRAWN / "images", archive, index, names)
-        (DRAWN / "archive").unlink()
     elif what == "backbone" and (backbone := params.draw.backbone):
         device = torch_device(params.runtime.device, backbone.threads)
         content = io.BytesIO()  # torch.save to a path would write the path's name into the file

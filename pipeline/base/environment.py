@@ -9,7 +9,19 @@ import sys
 from pathlib import Path
 
 # Those that compute or write something of an out, and the one that runs the stages.
-PACKAGES = ("numpy", "torch", "torchvision", "pillow", "scipy", "matplotlib", "pandas", "safetensors", "dvc")
+PACKAGES = [
+    "numpy",
+    "torch",
+    "torchvision",
+    "pillow",
+    "scipy",
+    "matplotlib",
+    "pandas",
+    "safetensors",
+    "onnx",
+    "onnxscript",
+    "dvc",
+]
 # Variables with which libraries compute otherwise, by how their names begin. OMP_THREAD_LIMIT=1 even hangs.
 VARIABLES = re.compile(
     "(ATEN|CUBLAS(?!_WORKSPACE)|CUDNN|DNNL|GOMP|JSIMD|KMP|MKL|NPY|NVIDIA_TF32|OMP|ONEDNN|OPENBLAS|TORCH_(ALLOW_TF32|CUDNN))_"

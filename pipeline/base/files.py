@@ -38,6 +38,17 @@ def atomic(*paths: str | Path) -> Iterator[list[Path]]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``, for a file that is deleted afterwards if it was made."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` atomically, UTF-8, with ``\\n`` line ends on every platform."""
     with atomic(path) as (temporary,):

@@ -5,8 +5,8 @@
 - ``classes.csv``: a row a class: label (0, 1, ...), name.
 
 An id is a non-negative int64, unique in the data set. It addresses the random views of its image, so it belongs to
-the image and to nothing around it: Flowers-102 has the number in the file name; a folder would take the first 63 bits
-of the SHA-256 of the file, so that one more image changes no other's id, split or views.
+the image and to nothing around it: Flowers-102 has the number in the file name; the source folder takes the first 63
+bits of the SHA-256 of the file, so that one more image changes no other's id, split or views.
 """
 
 import os

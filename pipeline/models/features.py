@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from pipeline.base.arrays import ArrayReader
 from pipeline.base.parallel import parallel_map
@@ -66,16 +68,19 @@ def features(network: nn.Module, inputs: Inputs, count: int, epochs: int, device
             yield (output.view(torch.uint16) if output.dtype == torch.bfloat16 else output).numpy()
 
 
+def _values(rows: np.ndarray) -> Tensor:
+    """The numbers that :func:`features` gave as rows; on the CPU, for not every device knows uint16."""
+    tensor = torch.from_numpy(rows)
+    return tensor.view(torch.bfloat16) if tensor.dtype == torch.uint16 else tensor
+
+
 def feature_inputs(file: Path, count: int, device: torch.device) -> Inputs:
     """Features that :func:`features` made, stored, of a split of ``count`` images."""
     features = ArrayReader(file)
 
     def inputs(rows: np.ndarray, epoch: int) -> Tensor:
         first = max(0, epoch - 1) * count
-        tensor = torch.from_numpy(np.concatenate([features.read(first + row, 1) for row in rows]))
-        if tensor.dtype == torch.uint16:  # viewed before it moves: not every device knows uint16
-            tensor = tensor.view(torch.bfloat16)
-        tensor = to_device(tensor, device)
+        tensor = to_device(_values(np.concatenate([features.read(first + row, 1) for row in rows])), device)
         return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
     return inputs
@@ -88,3 +93,23 @@ def open_inputs(
     if name == "pixels":
         return pixel_inputs(images, transforms, device, seed)
     return feature_inputs(data / name / f"{images.name}.npy", len(images), device)
+
+
+def most_alike(first: np.ndarray, second: np.ndarray, count: int) -> pd.DataFrame:
+    """The ``count`` pairs of rows of two arrays of features whose cosine is largest, largest first.
+
+    Args:
+        first, second: rows that :func:`features` made, [n, ...].
+
+    Returns:
+        Columns train and test (row in first and in second), cosine (rounded to four decimals, ties by row).
+    """
+    units = [normalize(_values(array).float().flatten(1)) for array in (first, second)]
+    best = []
+    for start in range(0, len(second), 1024):  # in blocks, for memory
+        cosine = units[0] @ units[1][start : start + 1024].T
+        value, place = cosine.flatten().topk(min(count, cosine.numel()))
+        rows, columns = place // cosine.shape[1], place % cosine.shape[1] + start
+        best.append(pd.DataFrame({"train": rows.numpy(), "test": columns.numpy(), "cosine": value.numpy().round(4)}))
+    table = pd.concat(best).sort_values(["cosine", "train", "test"], ascending=[False, True, True])
+    return table.head(count).reset_index(drop=True)

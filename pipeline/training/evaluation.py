@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy
 
 from pipeline.data.pixels import Split
 
@@ -52,25 +52,3 @@ def top_classes(logits: torch.Tensor, names: list[str], count: int = 5) -> pd.Da
     """
     probability, place = logits.double().softmax(0).topk(min(count, len(names)))
     return pd.DataFrame({"class": [names[i] for i in place], "probability": probability.numpy()})
-
-
-def most_alike(first: np.ndarray, second: np.ndarray, count: int) -> pd.DataFrame:
-    """The ``count`` pairs of rows of two arrays of features whose cosine is largest, largest first.
-
-    Args:
-        first, second: float32 [n, ...], or the bits of bfloat16 as uint16.
-
-    Returns:
-        Columns train and test (row in first and in second), cosine (rounded to four decimals, ties by row).
-    """
-    units = [torch.from_numpy(array) for array in (first, second)]
-    units = [array.view(torch.bfloat16) if array.dtype == torch.uint16 else array for array in units]
-    units = [normalize(array.float().flatten(1)) for array in units]
-    best = []
-    for start in range(0, len(second), 1024):  # in blocks, for memory
-        cosine = units[0] @ units[1][start : start + 1024].T
-        value, place = cosine.flatten().topk(min(count, cosine.numel()))
-        rows, columns = place // cosine.shape[1], place % cosine.shape[1] + start
-        best.append(pd.DataFrame({"train": rows.numpy(), "test": columns.numpy(), "cosine": value.numpy().round(4)}))
-    table = pd.concat(best).sort_values(["cosine", "train", "test"], ascending=[False, True, True])
-    return table.head(count).reset_index(drop=True)

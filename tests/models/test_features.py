@@ -10,7 +10,7 @@ from torchvision.models import get_model
 from pipeline.base.arrays import ArrayReader
 from pipeline.data.pixels import Split
 from pipeline.data.views import pixel_inputs
-from pipeline.models.features import feature_inputs, outputs
+from pipeline.models.features import feature_inputs, most_alike, outputs
 from pipeline.models.networks import pretrained_network, read_backbone
 from pipeline.models.sections import for_inference, section
 from pipeline.models.storage import load_model
@@ -69,3 +69,15 @@ def test_threads_that_share_the_chunks_change_no_bit() -> None:
         torch.set_num_threads(threads)
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
+
+
+def test_most_alike_are_those_of_the_largest_cosine_whatever_their_length() -> None:
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(5, 8, 1, 1)), random.normal(size=(2_500, 8, 1, 1))
+    second[2_400], second[7] = 3 * first[4], first[1] + 0.1
+    table = most_alike(first.astype(np.float32), second.astype(np.float32), 20)
+    assert list(zip(table["train"], table["test"], strict=True))[:2] == [(4, 2_400), (1, 7)]
+    assert table["cosine"][0] == 1
+    units = [array.reshape(len(array), 8) for array in (first, second)]
+    units = [array / np.linalg.norm(array, axis=1, keepdims=True) for array in units]
+    assert table["cosine"].to_numpy() == pytest.approx(np.sort((units[0] @ units[1].T).ravel())[:-21:-1], abs=1e-4)

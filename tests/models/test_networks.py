@@ -19,7 +19,7 @@ from pipeline.models.networks import (
     pretrained_network,
     read_backbone,
 )
-from pipeline.models.sections import check_frozen, count_parameters, for_inference, section, unfreeze
+from pipeline.models.sections import check_frozen, count_parameters, for_inference, in_precision, section, unfreeze
 from pipeline.models.storage import load_model, save_model, weights_digest
 from pipeline.params import load_params
 from pipeline.sources.flowers102 import CLASSES
@@ -254,3 +254,8 @@ def test_a_damaged_model_file_is_refused(tmp_path: Path) -> None:
 def test_imagenet_classes_have_names() -> None:
     assert category_names("resnet18", 1000)[985] == "daisy"
     assert category_names("resnet18", 3) == ["class 1", "class 2", "class 3"]
+
+
+def test_tf32_is_refused_where_there_is_none() -> None:
+    with pytest.raises(UserError, match="precision = tf32 needs CUDA, but the device is cpu; say fp32"):
+        in_precision(nn.Linear(2, 2), "tf32", torch.device("cpu"))

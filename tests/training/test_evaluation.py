@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.training.evaluation import most_alike, per_class, scores, top_classes
+from pipeline.training.evaluation import per_class, scores, top_classes
 
 
 def test_scores_of_known_predictions() -> None:
@@ -37,15 +37,3 @@ def test_top_classes_are_sorted_probabilities() -> None:
     top = top_classes(torch.log(torch.tensor([0.1, 0.6, 0.3])), ["a", "b", "c"], count=2)
     assert top["class"].tolist() == ["b", "c"]
     assert top["probability"].tolist() == pytest.approx([0.6, 0.3])
-
-
-def test_most_alike_are_those_of_the_largest_cosine_whatever_their_length() -> None:
-    random = np.random.default_rng(0)
-    first, second = random.normal(size=(5, 8, 1, 1)), random.normal(size=(2_500, 8, 1, 1))
-    second[2_400], second[7] = 3 * first[4], first[1] + 0.1
-    table = most_alike(first.astype(np.float32), second.astype(np.float32), 20)
-    assert list(zip(table["train"], table["test"], strict=True))[:2] == [(4, 2_400), (1, 7)]
-    assert table["cosine"][0] == 1
-    units = [array.reshape(len(array), 8) for array in (first, second)]
-    units = [array / np.linalg.norm(array, axis=1, keepdims=True) for array in units]
-    assert table["cosine"].to_numpy() == pytest.approx(np.sort((units[0] @ units[1].T).ravel())[:-21:-1], abs=1e-4)
