@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo own test repro verify check check-params seeds bench peers lock
+.PHONY: help demo own test repro verify check check-params seeds few bench peers lock
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -33,6 +33,10 @@ check-params: .venv/ready ## is every key of params.yaml known, and every value 
 SEEDS ?= 0 1 2
 seeds: .venv/ready   ## the experiment over several seeds (SEEDS="0 1 2"): mean, range, interval, paired difference
 	python -m tools.seeds $(SEEDS)
+
+COUNTS ?= 1 2 5 10
+few: .venv/ready     ## how few training images are enough? COUNTS="1 2 5 10" of each class, with each of SEEDS
+	python -m tools.few "$(COUNTS)" "$(SEEDS)"
 
 bench: .venv/ready   ## the pipeline against a plain script, a tenth of the experiment in about 10 minutes; FULL=1: all of it, about an hour
 	python -m benchmarks.bench $(if $(FULL),--full)

@@ -14,23 +14,25 @@ from pipeline.models.sections import check_frozen, count_parameters, in_precisio
 from pipeline.models.storage import save_model
 from pipeline.params import Params
 from pipeline.training.checkpoint import Checkpoint, fingerprint
-from pipeline.training.fit import fit, history
+from pipeline.training.fit import few, fit, history
 
 DATA = Path("data")
 
 
 def main(params: Params, name: str) -> None:
     approach = choose(params.approaches, name, "approaches")
-    rates, transforms, backbone = approach.learning_rates, params.transforms.model_dump(), Path(params.backbone.path)
+    transforms, backbone = params.transforms.model_dump(), Path(params.backbone.path)
     device = torch_device(params.runtime.device, params.threads)
+    splits = [Split(DATA / "pixels", split) for split in ("train", "val")]
     train, val = (
         (open_inputs(DATA, approach.input, images, transforms, device, params.train.seed), images.labels)
-        for images in (Split(DATA / "pixels", split) for split in ("train", "val"))
+        for images in splits
     )
+    train = few(train, splits[0].ids, params.train.images_per_class, params.train.seed)
     classes = read_classes(DATA / "raw")
     state = read_backbone(backbone) if approach.initial == "backbone" else None
     model = new_network(params.backbone.network, state, len(classes), params.train.seed).to(device)
-    unfreeze(model, rates, f"approaches.{name}.learning_rates")
+    rates = unfreeze(model, approach.learning_rates, f"approaches.{name}.learning_rates")
     check_runs(model, params.transforms.crop, f"approaches.{name}")
     head = in_precision(section(model, after=approach.input), params.precision, device)
     if approach.input != "pixels":

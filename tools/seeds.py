@@ -4,14 +4,15 @@ Each seed is a DVC experiment named seed-N, run beside the workspace: `dvc exp s
 brings one here. A seed that ran before comes out of DVC's cache.
 """
 
+import io
 import sys
 from itertools import combinations
 from statistics import fmean
 
 import dvc.api
+import pandas as pd
 
 from pipeline.base.errors import UserError, for_people
-from pipeline.params import load_params
 from pipeline.report.comparison import label
 from pipeline.report.confidence import mean_interval
 from tools.sandbox import DVC, PROJECT, run
@@ -19,17 +20,15 @@ from tools.sandbox import DVC, PROJECT, run
 Accuracies = dict[str, dict[str, float]]  # by approach and split
 
 
-def run_seed(seed: int) -> Accuracies:
-    """Run the pipeline with ``seed``, as an experiment; UserError if it fails."""
-    name = f"seed-{seed}"
+def experiment(name: str, **settings: object) -> Accuracies:
+    """Run the pipeline with ``settings`` of params.yaml's section train, as an experiment; UserError if it fails."""
+    changes = [f"--set-param=train.{key}={value}" for key, value in settings.items()]
     run(PROJECT, *DVC, "exp", "remove", "--quiet", name, capture=True)  # there may be none
-    if run(PROJECT, *DVC, "exp", "run", "--temp", "--name", name, "--set-param", f"train.seed={seed}").returncode:
-        raise UserError(f"the run with train.seed = {seed} failed; its own message stands above")
-    accuracies = {}
-    for approach in load_params(PROJECT / "params.yaml").approaches:
-        metrics = dvc.api.metrics_show(f"metrics/{approach}.json", rev=name)
-        accuracies[approach] = {split: metrics[split]["accuracy"] for split in ("val", "test")}
-    return accuracies
+    if run(PROJECT, *DVC, "exp", "run", "--temp", "--name", name, *changes).returncode:
+        raise UserError(f"the experiment {name} failed; its own message stands above")
+    # Not metrics/, which an experiment holds only where git tracks them.
+    table = pd.read_csv(io.StringIO(dvc.api.read("report/comparison.csv", rev=name))).set_index("approach")
+    return {str(name): {split: row[f"{split}_accuracy"] for split in ("val", "test")} for name, row in table.iterrows()}
 
 
 def markdown(runs: dict[int, Accuracies]) -> str:
@@ -56,11 +55,17 @@ def markdown(runs: dict[int, Accuracies]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def numbers(text: str, key: str, least: int = 1) -> list[int]:
+    """The numbers that a variable of make holds, such as "0 1 2"; UserError unless ``least`` or more, all different."""
+    found = [int(word) for word in text.split() if word.isdecimal()]
+    if len(set(found)) < max(least, len(text.split())):
+        raise UserError(f'{key}="{text}": name {"two or more" if least == 2 else "one or more"} different numbers')
+    return found
+
+
 def main() -> None:
-    seeds = [int(argument) for argument in sys.argv[1:] if argument.isdecimal()]
-    if len(set(seeds)) < 2 or len(set(seeds)) < len(sys.argv) - 1:
-        raise UserError('name two or more different seeds: make seeds SEEDS="0 1 2"')
-    print(markdown({seed: run_seed(seed) for seed in seeds}))
+    seeds = numbers(" ".join(sys.argv[1:]), "SEEDS", least=2)
+    print(markdown({seed: experiment(f"seed-{seed}", seed=seed) for seed in seeds}))
 
 
 if __name__ == "__main__":

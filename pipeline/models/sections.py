@@ -11,18 +11,24 @@ from pipeline.base.errors import UserError
 from pipeline.models.networks import head_name
 
 
-def unfreeze(model: nn.Module, learning_rates: Mapping[str, float], key: str) -> None:
+def unfreeze(model: nn.Module, learning_rates: Mapping[str, float], key: str) -> dict[str, float]:
     """Train the named modules, freeze the rest: no gradient there, and eval mode, so that BatchNorm stays as it is.
 
     Args:
-        learning_rates: of the modules to train, by name.
+        learning_rates: of the modules to train, by name; ``head`` is the last linear layer, whatever its name.
         key: the params key that holds them, for messages.
+
+    Returns:
+        The learning rates by the modules' own names.
 
     Raises:
         UserError: a module that is not in the network, has no parameters, or lies in another named one; or the
             head, which is new and must be trained, is in none.
     """
     head = head_name(model)
+    if "head" in learning_rates and head in learning_rates and head != "head":
+        raise UserError(f"params.yaml: {key}.head: is {head}, which has a learning rate already")
+    learning_rates = {head if name == "head" else name: rate for name, rate in learning_rates.items()}
     modules = {
         name: module for name, module in model.named_modules() if name and any(True for _ in module.parameters())
     }
@@ -41,6 +47,7 @@ def unfreeze(model: nn.Module, learning_rates: Mapping[str, float], key: str) ->
     for name in learning_rates:
         modules[name].requires_grad_(True)
     set_mode(model, learning_rates, training=True)
+    return learning_rates
 
 
 def set_mode(model: nn.Module, trained: Mapping[str, float], training: bool) -> None:

@@ -168,3 +168,24 @@ def top_classes(image: np.ndarray, title: str, table: pd.DataFrame) -> Figure:
     right.xaxis.set_major_formatter(PercentFormatter(1))
     right.grid(axis="y", visible=False)
     return figure
+
+
+def few_images(table: pd.DataFrame) -> Figure:
+    """Test accuracy by training images per class: mean of the seeds, and a band from the lowest to the highest.
+
+    Args:
+        table: columns images_per_class, seed, approach, test_accuracy (a fraction).
+    """
+    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+    for colour, (name, rows) in zip(COLOURS * 10, table.groupby("approach", sort=False), strict=False):
+        spread = rows.groupby("images_per_class")["test_accuracy"].agg(["mean", "min", "max"])
+        axis.plot(spread.index, spread["mean"], "o-", color=colour, label=label(str(name)))
+        axis.fill_between(spread.index, spread["min"], spread["max"], color=colour, alpha=0.2, lw=0)
+    counts = sorted(table["images_per_class"].unique())
+    axis.set_xscale("log")
+    axis.set_xticks(counts, [str(count) for count in counts])
+    axis.minorticks_off()
+    axis.set(xlabel="training images per class", ylabel="test accuracy", ylim=(0, 1))
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    axis.legend(loc="lower right", frameon=False)
+    return figure

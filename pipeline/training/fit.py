@@ -20,7 +20,7 @@ from pipeline.models.sections import set_mode
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.params import Train
 
-ORDER, NETWORK = 1, 2  # purposes of random addresses, as VIEW in pipeline/data/views.py
+ORDER, NETWORK, SUBSET = 1, 2, 3  # purposes of random addresses, as VIEW in pipeline/data/views.py
 
 # A row of the history: epoch, train_loss, train_accuracy, val_loss, val_accuracy. Losses are mean cross-entropy in
 # nats, accuracies fractions. Those of training are means over the batches as they were (augmented, weights moving).
@@ -34,6 +34,31 @@ def batches(count: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """
     order = np.random.default_rng([ORDER, seed, epoch]).permutation(count)
     return np.split(order, range(size, count - 1, size))
+
+
+def few(
+    split: tuple[Inputs, np.ndarray], ids: np.ndarray, per_class: int | str, seed: int
+) -> tuple[Inputs, np.ndarray]:
+    """A training split with at most ``per_class`` images of each class, repeated so that an epoch keeps its length.
+
+    Equal epochs make equal numbers of steps, so that results differ by the images alone. Every image has a random place
+    in its class, by (seed, image id), so the images of a smaller ``per_class`` are among those of a larger one.
+
+    Args:
+        split: inputs and labels (int64 [n]).
+        ids: of its images, int64 [n].
+        per_class: a number, or all (the split as it is).
+
+    Returns:
+        Inputs and labels of n rows, the chosen images in turn.
+    """
+    if isinstance(per_class, str):
+        return split
+    inputs, labels = split
+    place = pd.Series([np.random.default_rng([SUBSET, seed, number]).random() for number in ids.tolist()])
+    rank = place.groupby(labels).rank(method="first").to_numpy()
+    rows = np.resize(np.flatnonzero(rank <= per_class), len(labels))
+    return lambda wanted, epoch: inputs(rows[wanted], epoch), labels[rows]
 
 
 def seed_network(seed: int, epoch: int, step: int) -> None:

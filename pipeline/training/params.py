@@ -9,6 +9,7 @@ from pipeline.base.schema import Count, Name, Rate, Section, Seed
 
 class Train(Section):
     seed: Seed
+    images_per_class: Literal["all"] | Count
     epochs: Count
     batch_size: Annotated[int, Field(strict=True, ge=2)]  # BatchNorm in training needs two
 

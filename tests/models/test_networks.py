@@ -82,7 +82,17 @@ def test_a_network_of_every_family_is_cut_trained_saved_and_loaded(network: str,
     check_runs(model, crop, "key")
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     split = (lambda rows, epoch: features[rows], labels)
-    list(fit(model, section(model, after=cut), rates, split, split, Train(seed=0, epochs=1, batch_size=2), cpu))
+    list(
+        fit(
+            model,
+            section(model, after=cut),
+            rates,
+            split,
+            split,
+            Train(seed=0, images_per_class="all", epochs=1, batch_size=2),
+            cpu,
+        )
+    )
     for name, value in model.state_dict().items():
         assert name.startswith(tuple(f"{module}." for module in trained)) or torch.equal(value, state[name]), name
 

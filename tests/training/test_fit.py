@@ -15,7 +15,7 @@ from pipeline.models.networks import new_network, read_backbone
 from pipeline.models.sections import section, unfreeze
 from pipeline.models.storage import load_model
 from pipeline.params import load_params
-from pipeline.training.fit import batches, fit
+from pipeline.training.fit import batches, few, fit
 from tests.conftest import Run
 
 
@@ -32,6 +32,27 @@ def test_a_single_image_that_is_left_over_goes_with_the_batch_before_it() -> Non
     assert [len(batch) for batch in batches(9, 4, seed=0, epoch=1)] == [4, 5]
     assert [len(batch) for batch in batches(10, 4, seed=0, epoch=1)] == [4, 4, 2]
     assert sorted(np.concatenate(batches(9, 4, seed=0, epoch=1))) == list(range(9))
+
+
+def test_fewer_images_are_nested_and_make_an_epoch_of_the_same_length() -> None:
+    labels, ids = np.repeat([0, 1, 2], [10, 4, 2]), np.arange(100, 116)
+    split = (lambda rows, epoch: torch.from_numpy(ids[rows]), labels)
+
+    def chosen(per_class: int, seed: int) -> list[int]:
+        inputs, found = few(split, ids, per_class, seed)
+        images = inputs(np.arange(16), 1).tolist()
+        assert len(found) == 16
+        assert np.array_equal(found, labels[np.array(images) - 100])
+        times = np.unique(images, return_counts=True)[1]
+        assert times.max() - times.min() <= 1
+        return sorted(set(images))
+
+    one, three, ten = (chosen(number, seed=0) for number in (1, 3, 10))
+    assert np.bincount(labels[np.array(one) - 100]).tolist() == [1, 1, 1]
+    assert np.bincount(labels[np.array(three) - 100]).tolist() == [3, 3, 2]
+    assert set(one) < set(three) < set(ten) == set(ids)
+    assert chosen(1, seed=1) != one
+    assert few(split, ids, "all", seed=0) is split
 
 
 @pytest.mark.parametrize(("approach", "trained"), [("feature_extraction", "fc."), ("fine_tuning", ("layer4.", "fc."))])
