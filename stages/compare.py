@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.base.files import atomic, write_csv, write_json
 from pipeline.params import Params
 from pipeline.report import figures
-from pipeline.report.comparison import confusion, curves, differences, markdown, summary, together
+from pipeline.report.comparison import confusion, curves, differences, markdown, notes, rows, summary, together
 from pipeline.report.style import save
 
 REPORT = Path("report")
@@ -23,7 +23,7 @@ def main(params: Params) -> None:
     table = summary(params.approaches, metrics, params.published)
     pairs = differences(predictions)
     labels = next(iter(predictions.values()))["label"]
-    text = markdown(table, pairs, labels.value_counts(normalize=True).max())
+    text = markdown(rows(table), notes(table, pairs, labels.value_counts(normalize=True).max()))
     confusions = {name: confusion(predictions[name], classes[name]) for name in params.approaches}
     drawn = {
         "comparison": figures.comparison(table),

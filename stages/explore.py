@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from pipeline.base.device import torch_device
 from pipeline.base.files import atomic, write_csv, write_json
-from pipeline.data.pixels import Split
-from pipeline.data.raw import read_classes, read_index
+from pipeline.data.pixels import Split, identical
+from pipeline.data.raw import SPLITS, read_classes, read_index
 from pipeline.data.views import normalise
 from pipeline.models.networks import category_names, check_runs, pretrained_network, read_backbone
 from pipeline.params import Params
 from pipeline.report import figures
+from pipeline.report.analysis import samples
 from pipeline.report.comparison import dataset_summary
 from pipeline.report.style import save
 from pipeline.training.evaluation import top_classes
@@ -23,13 +23,11 @@ REPORT, SAMPLES = Path("report"), 18  # images in the grid
 def main(params: Params) -> None:
     device, crop = torch_device(params.runtime.device, params.threads), params.transforms.crop
     index, classes = read_index(Path("data/raw")), read_classes(Path("data/raw"))
-    train = Split(Path("data/pixels"), "train")
-
-    # The first image of each class, over classes evenly spread.
-    present = np.unique(train.labels)
-    labels = present[np.linspace(0, len(present) - 1, min(SAMPLES, len(present))).round().astype(int)]
-    rows = [int(np.flatnonzero(train.labels == label)[0]) for label in labels]
-    grid = figures.sample_grid(train.central(rows, crop), [classes[label] for label in labels])
+    splits = [Split(Path("data/pixels"), split) for split in SPLITS]
+    train, members = splits[0], index.set_index("id")["member"]
+    rows = samples(train.labels, SAMPLES)
+    grid = figures.sample_grid(train.central(rows, crop), [classes[train.labels[row]] for row in rows])
+    twins = [[members[number] for number in group] for group in identical(splits, crop)]
 
     state = read_backbone(Path(params.backbone.path))
     network = pretrained_network(params.backbone.network, state).to(device)
@@ -41,7 +39,7 @@ def main(params: Params) -> None:
     title = f"first training image: {classes[train.labels[0]]}"
 
     with atomic(*(REPORT / out for out in ("dataset.json", "samples.png", "top5.csv", "top5.png"))) as paths:
-        write_json(paths[0], dataset_summary(index, classes))
+        write_json(paths[0], dataset_summary(index, classes) | {"identical_images": twins})
         save(grid, paths[1], params.plots.dpi)
         write_csv(paths[2], top)
         save(figures.top_classes(first[0], title, top), paths[3], params.plots.dpi)

@@ -14,6 +14,7 @@ from pipeline.base.files import atomic, write_csv
 from pipeline.params import load_params
 from pipeline.report import figures
 from pipeline.report.comparison import label
+from pipeline.report.style import save
 from tools.sandbox import PROJECT
 from tools.seeds import experiment, numbers
 
@@ -50,7 +51,7 @@ def main() -> None:
     table = pd.DataFrame(rows)
     with atomic("report/few_images.csv", "report/few_images.png") as (csv, png):
         write_csv(csv, table)
-        figures.save(figures.few_images(table), png, load_params("params.yaml").plots.dpi)
+        save(figures.few_images(table), png, load_params("params.yaml").plots.dpi)
     print(markdown(table), "report/few_images.csv, report/few_images.png", sep="\n")
 
 

@@ -4,6 +4,7 @@ A split is two files: ``NAME.npy``, the pixels of all its images one behind anot
 the top), and ``NAME.csv``, a row an image: id, label, offset (of its first byte), height, width.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -106,3 +107,12 @@ class Split:
             top, left = centre(image.shape[0], image.shape[1], crop)
             squares.append(image[top : top + crop, left : left + crop])
         return np.stack(squares)
+
+
+def identical(splits: Iterable[Split], crop: int) -> list[list[int]]:
+    """Groups of two or more images (ids), in whatever splits, whose central squares have the same pixels."""
+    groups: dict[bytes, list[int]] = {}
+    for split in splits:
+        for row, number in enumerate(split.ids.tolist()):
+            groups.setdefault(hashlib.sha256(split.central([row], crop).tobytes()).digest(), []).append(number)
+    return [numbers for numbers in groups.values() if len(numbers) > 1]

@@ -69,11 +69,11 @@ def differences(predictions: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]
     return [pair | {"p_value_holm": value} for pair, value in zip(pairs, adjusted, strict=True)]
 
 
-def markdown(table: pd.DataFrame, pairs: list[dict[str, Any]], largest: float) -> str:
-    """The comparison for people: an approach is a column, published figures stand in brackets beside ours.
+def rows(table: pd.DataFrame) -> list[list[str]]:
+    """The comparison for people: a title and a cell for each approach; published figures stand in brackets beside ours.
 
     Args:
-        largest: share of the test images that the largest class has, a fraction.
+        table: by :func:`summary`.
     """
 
     def cell(row: Any, column: str, form: str) -> str:
@@ -84,36 +84,51 @@ def markdown(table: pd.DataFrame, pairs: list[dict[str, Any]], largest: float) -
     def start(row: Any) -> str:
         return "pretrained backbone" if row["initial"] == "backbone" else "random initialisation"
 
-    rows: dict[str, Callable[[Any], str]] = {
+    shown: dict[str, Callable[[Any], str]] = {
+        "": lambda row: label(row["approach"]),
         "weights at the start": start,
         "trained on": lambda row: "pixels" if row["input"] == "pixels" else f"the output of {row['input']}",
         "trainable / total parameters": "{trainable:,} ({trainable_fraction:.1%}) / {parameters:,}".format_map,
         "learning rates": "{learning_rates}".format_map,
         "validation accuracy": lambda row: cell(row, "val_accuracy", ".1%"),
         "final validation loss": lambda row: cell(row, "val_loss", ".4f"),
-        "**test accuracy**": lambda row: f"**{cell(row, 'test_accuracy', '.1%')}**",
+        "test accuracy": lambda row: cell(row, "test_accuracy", ".1%"),
         "95 % interval": "{test_accuracy_low:.1%} to {test_accuracy_high:.1%}".format_map,
         "test top-5 accuracy": "{test_top5_accuracy:.1%}".format_map,
         "test balanced accuracy": "{test_balanced_accuracy:.1%}".format_map,
         "test loss": "{test_loss:.4f}".format_map,
     }
-    columns = table.to_dict("records")
-    lines = ["| | " + " | ".join(label(row["approach"]) for row in columns) + " |"]
-    lines.append("|---" * (len(columns) + 1) + "|")
-    lines += [f"| {title} | " + " | ".join(show(row) for row in columns) + " |" for title, show in rows.items()]
-    lines += ["", f"Test split: {columns[0]['n_test']:,} images; always guessing its largest class gets {largest:.1%}."]
+    return [[title, *(show(row) for row in table.to_dict("records"))] for title, show in shown.items()]
+
+
+def notes(table: pd.DataFrame, pairs: list[dict[str, Any]], largest: float) -> list[str]:
+    """Sentences below the comparison: how many images, what guessing gets, how sure each difference is.
+
+    Args:
+        pairs: by :func:`differences`.
+        largest: share of the test images that the largest class has, a fraction.
+    """
+    lines = [f"Test split: {table['n_test'].iloc[0]:,} images; always guessing its largest class gets {largest:.1%}."]
     if any(str(column).startswith("published_") for column in table):
-        lines[-1] += " In brackets: the published figures."
+        lines[0] += " In brackets: the published figures."
     for pair in pairs:
         p_value = "< 0.0001" if pair["p_value_holm"] < 1e-4 else f"= {pair['p_value_holm']:.4f}"
         lines.append(
-            f"\n{label(pair['second'])} minus {label(pair['first'])}: "
+            f"{label(pair['second'])} minus {label(pair['first'])}: "
             f"{100 * pair['difference']:+.1f} points of test accuracy "
             f"(95 % interval {100 * pair['low']:+.1f} to {100 * pair['high']:+.1f}; "
             f"McNemar's exact test on {pair['only_first']} against {pair['only_second']} images, "
             f"p {p_value}{f', after Holm for {len(pairs)} tests' if len(pairs) > 1 else ''})."
         )
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def markdown(rows: list[list[str]], notes: list[str]) -> str:
+    """The comparison as Markdown, the row of test accuracy in bold."""
+    bold = [[f"**{cell}**" for cell in row] if row[0] == "test accuracy" else row for row in rows]
+    lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in bold]
+    lines.insert(1, "|---" * len(rows[0]) + "|")
+    return "\n".join(lines) + "\n\n" + "\n\n".join(notes) + "\n"
 
 
 def confusion(predictions: pd.DataFrame, per_class: pd.DataFrame) -> pd.DataFrame:

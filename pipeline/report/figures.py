@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -158,16 +159,28 @@ def top_classes(image: np.ndarray, title: str, table: pd.DataFrame) -> Figure:
     left.imshow(image)
     left.axis("off")
     left.set_title(wrapped(title, 30))
-    places = range(len(table))
-    right.barh(places, table["probability"], color=GREY)
-    right.set_yticks(places, [wrapped(name, 24) for name in table["class"]])
-    right.invert_yaxis()
-    for place, value in zip(places, table["probability"], strict=True):
-        right.text(1.02, place, f"{value:.1%}", va="center", transform=right.get_yaxis_transform())
-    right.set(xlim=(0, 1), xlabel="probability", title="The backbone before any training")
-    right.xaxis.set_major_formatter(PercentFormatter(1))
-    right.grid(axis="y", visible=False)
+    right.set_title("The backbone before any training")
+    _bars(right, table)
     return figure
+
+
+def probabilities(table: pd.DataFrame) -> Figure:
+    """What the network takes an image for. table: columns ``class`` and ``probability`` (fraction)."""
+    figure = Figure(figsize=(8, 1 + 0.4 * len(table)), layout="constrained")
+    _bars(figure.subplots(), table)
+    return figure
+
+
+def _bars(axis: Axes, table: pd.DataFrame) -> None:
+    places = range(len(table))
+    axis.barh(places, table["probability"], color=GREY)
+    axis.set_yticks(places, [wrapped(name, 24) for name in table["class"]])
+    axis.invert_yaxis()
+    for place, value in zip(places, table["probability"], strict=True):
+        axis.text(1.02, place, f"{value:.1%}", va="center", transform=axis.get_yaxis_transform())
+    axis.set(xlim=(0, 1), xlabel="probability")
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.grid(axis="y", visible=False)
 
 
 def few_images(table: pd.DataFrame) -> Figure:
@@ -176,16 +189,40 @@ def few_images(table: pd.DataFrame) -> Figure:
     Args:
         table: columns images_per_class, seed, approach, test_accuracy (a fraction).
     """
-    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
-    for colour, (name, rows) in zip(COLOURS * 10, table.groupby("approach", sort=False), strict=False):
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis, names = figure.subplots(), table["approach"].unique()
+    for name, rows in table.groupby("approach", sort=False):
         spread = rows.groupby("images_per_class")["test_accuracy"].agg(["mean", "min", "max"])
-        axis.plot(spread.index, spread["mean"], "o-", color=colour, label=label(str(name)))
-        axis.fill_between(spread.index, spread["min"], spread["max"], color=colour, alpha=0.2, lw=0)
+        style: dict[str, Any] = {"color": colours(names)[str(name)]}
+        axis.plot(spread.index, spread["mean"], f"{markers(names)[str(name)]}-", label=label(str(name)), **style)
+        axis.fill_between(spread.index, spread["min"], spread["max"], alpha=0.25, lw=0, **style)
     counts = sorted(table["images_per_class"].unique())
     axis.set_xscale("log")
     axis.set_xticks(counts, [str(count) for count in counts])
     axis.minorticks_off()
     axis.set(xlabel="training images per class", ylabel="test accuracy", ylim=(0, 1))
     axis.yaxis.set_major_formatter(PercentFormatter(1))
-    axis.legend(loc="lower right", frameon=False)
+    axis.legend(loc="lower right")
+    return figure
+
+
+def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Accuracy against confidence on the test images, a panel an approach; a calibrated model lies on the diagonal.
+
+    Args:
+        tables: of each approach, as :func:`pipeline.training.evaluation.reliability` makes them.
+    """
+    columns = min(3, len(tables))
+    rows = -(-len(tables) // columns)
+    figure = Figure(figsize=(0.5 + 3.2 * columns, 3.4 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis in axes[len(tables) :]:
+        axis.axis("off")
+    for axis, (name, table) in zip(axes, tables.items(), strict=False):
+        axis.plot([0, 1], [0, 1], color=GREY, lw=1)
+        middle, width = (table["low"] + table["high"]) / 2, table["high"] - table["low"]
+        axis.bar(middle, table["accuracy"], width * 0.9, color=colours(tables)[name])
+        axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy", title=wrapped(label(name), 28))
+        axis.xaxis.set_major_formatter(PercentFormatter(1))
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
     return figure

@@ -15,20 +15,56 @@ def predictions(logits: torch.Tensor, images: Split) -> pd.DataFrame:
     return pd.DataFrame(columns | {"confidence": confidence.numpy().astype(np.float64)})
 
 
-def scores(logits: torch.Tensor, labels: np.ndarray) -> dict[str, float | int]:
-    """Top-1, top-5 and balanced accuracy (mean of the classes' accuracies), mean cross-entropy in nats, and n.
+BINS = 15  # of confidence
 
-    Accuracies are fractions. Top-5 is top-k of all classes where there are fewer than five.
+
+def reliability(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
+    """How often a model is right when it says how sure it is: a row for each bin of confidence that holds images.
+
+    Args:
+        confidence: softmax probability of the predicted class, float [n].
+        correct: bool [n].
+
+    Returns:
+        Columns low, high (edges of the bin), n (images), confidence and accuracy (means, fractions).
+    """
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    images = pd.DataFrame(
+        {"low": place / BINS, "high": (place + 1) / BINS, "confidence": confidence, "accuracy": correct}
+    )
+    groups = images.groupby(["low", "high"])
+    return groups.size().rename("n").to_frame().join(groups.mean()).reset_index()
+
+
+def calibration_error(table: pd.DataFrame) -> float:
+    """Expected calibration error (Guo et al., ICML 2017): mean distance of accuracy and confidence over the images.
+
+    Args:
+        table: by :func:`reliability`.
+
+    Returns:
+        A fraction; 0 is calibrated.
+    """
+    return float(np.average((table["accuracy"] - table["confidence"]).abs(), weights=table["n"]))
+
+
+def scores(logits: torch.Tensor, labels: np.ndarray) -> dict[str, float | int]:
+    """Top-1, top-5 and balanced accuracy (mean of the classes' accuracies), mean cross-entropy in nats, calibration
+    error and n.
+
+    Accuracies and error are fractions. Top-5 is top-k of all classes where there are fewer than five.
     """
     truth = torch.from_numpy(labels)
     correct = logits.argmax(1) == truth
     top5 = (logits.topk(min(5, logits.shape[1])).indices == truth[:, None]).any(1)
     classwise = pd.Series(correct.numpy()).groupby(labels).mean()
+    confidence = logits.softmax(1).amax(1).double().numpy()
     return {
         "accuracy": round(correct.double().mean().item(), 6),
         "top5_accuracy": round(top5.double().mean().item(), 6),
         "balanced_accuracy": round(float(classwise.mean()), 6),
         "loss": round(cross_entropy(logits.double(), truth).item(), 6),
+        "calibration_error": round(calibration_error(reliability(confidence, correct.numpy())), 6),
         "n": len(labels),
     }
 
