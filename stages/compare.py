@@ -8,33 +8,41 @@ import pandas as pd
 from pipeline.base.files import atomic, write_csv, write_json
 from pipeline.params import Params
 from pipeline.report import figures
-from pipeline.report.comparison import curves, differences, markdown, summary
+from pipeline.report.comparison import confusion, curves, differences, markdown, summary, together
+from pipeline.report.style import save
 
-REPORT = Path("report")
+REPORT, TEXT = Path("report"), {"class": str, "mistaken_for": str}  # 007 is a name
 
 
 def main(params: Params) -> None:
     metrics = {name: json.loads(Path(f"metrics/{name}.json").read_text(encoding="utf-8")) for name in params.approaches}
     histories, predictions, classes = (
-        {name: pd.read_csv(f"{folder}/{name}.csv", keep_default_na=False) for name in params.approaches}
+        {name: pd.read_csv(f"{folder}/{name}.csv", keep_default_na=False, dtype=TEXT) for name in params.approaches}
         for folder in ("history", "predictions", "per_class")
     )
     table = summary(params.approaches, metrics, params.published)
     pairs = differences(predictions)
     labels = next(iter(predictions.values()))["label"]
     text = markdown(table, pairs, labels.value_counts(normalize=True).max())
+    confusions = {name: confusion(predictions[name], classes[name]) for name in params.approaches}
     drawn = {
         "comparison": figures.comparison(table),
-        "confusion": figures.confusion(predictions),
+        "confusion": figures.confusion(confusions),
         "per_class": figures.per_class(classes),
         "training_curves": figures.training_curves(histories),
     }
-    tables = [REPORT / name for name in ("comparison.csv", "comparison.json", "comparison.md", "curves.csv")]
-    with atomic(*tables, *(REPORT / f"{name}.png" for name in drawn)) as paths:
-        write_csv(paths[0], table)
-        write_json(paths[1], {"approaches": json.loads(table.to_json(orient="records")), "differences": pairs})
-        paths[2].write_text(text, encoding="utf-8")
-        write_csv(paths[3], curves(histories))
-        for path, figure in zip(paths[4:], drawn.values(), strict=True):
-            figures.save(figure, path, params.plots.dpi)
+    tables = {
+        "comparison": table,
+        "confusion": together(confusions),
+        "curves": together({name: curves(history) for name, history in histories.items()}),
+        "per_class": together(classes),
+    }
+    outs = [*(f"{name}.csv" for name in tables), *(f"{name}.png" for name in drawn), "comparison.json", "comparison.md"]
+    with atomic(*(REPORT / out for out in outs)) as (*paths, json_file, text_file):
+        for path, content in zip(paths, tables.values(), strict=False):
+            write_csv(path, content)
+        for path, figure in zip(paths[len(tables) :], drawn.values(), strict=True):
+            save(figure, path, params.plots.dpi)
+        write_json(json_file, {"approaches": json.loads(table.to_json(orient="records")), "differences": pairs})
+        text_file.write_text(text, encoding="utf-8")
     print(text)

@@ -14,6 +14,7 @@ from pipeline.models.networks import category_names, check_runs, pretrained_netw
 from pipeline.params import Params
 from pipeline.report import figures
 from pipeline.report.comparison import dataset_summary
+from pipeline.report.style import save
 from pipeline.training.evaluation import top_classes
 
 REPORT, SAMPLES = Path("report"), 18  # images in the grid
@@ -41,7 +42,7 @@ def main(params: Params) -> None:
 
     with atomic(*(REPORT / out for out in ("dataset.json", "samples.png", "top5.csv", "top5.png"))) as paths:
         write_json(paths[0], dataset_summary(index, classes))
-        figures.save(grid, paths[1], params.plots.dpi)
+        save(grid, paths[1], params.plots.dpi)
         write_csv(paths[2], top)
-        figures.save(figures.top_classes(first[0], title, top), paths[3], params.plots.dpi)
+        save(figures.top_classes(first[0], title, top), paths[3], params.plots.dpi)
     print(title, top.to_string(index=False), sep="\n")

@@ -116,12 +116,35 @@ def markdown(table: pd.DataFrame, pairs: list[dict[str, Any]], largest: float) -
     return "\n".join(lines) + "\n"
 
 
-def curves(histories: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """All histories below one another, for `dvc plots`: approach, split (train or val), epoch, loss, accuracy."""
+def confusion(predictions: pd.DataFrame, per_class: pd.DataFrame) -> pd.DataFrame:
+    """The cells of a confusion matrix that hold images, and its whole diagonal, in the order of the classes.
+
+    Args:
+        predictions, per_class: of one approach, as :mod:`pipeline.training.evaluation` makes them.
+
+    Returns:
+        One row a cell: label and prediction (numbers), class and predicted (names), n (images), fraction (of the
+        images of the label; 0 where it has none).
+    """
+    cells = predictions.groupby(["label", "prediction"]).size()
+    classes = range(1 + int(predictions[["label", "prediction"]].to_numpy().max()))
+    names = {number: str(number) for number in classes} | dict(zip(per_class["label"], per_class["class"], strict=True))
+    diagonal = pd.MultiIndex.from_arrays([classes, classes], names=cells.index.names)
+    table = cells.reindex(cells.index.union(diagonal), fill_value=0).rename("n").reset_index()
+    table["fraction"] = table["n"] / table.groupby("label")["n"].transform("sum").clip(lower=1)
+    return table.assign(**{"class": table["label"].map(names), "predicted": table["prediction"].map(names)})
+
+
+def together(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The tables of all approaches below one another, for `dvc plots`."""
+    return pd.concat(tables, names=["approach"]).reset_index("approach")
+
+
+def curves(history: pd.DataFrame) -> pd.DataFrame:
+    """A history with a row for each split (train or val) and epoch: split, epoch, loss, accuracy."""
     return pd.concat(
         history[["epoch", f"{split}_loss", f"{split}_accuracy"]]
         .set_axis(["epoch", "loss", "accuracy"], axis=1)
-        .assign(approach=name, split=split)[["approach", "split", "epoch", "loss", "accuracy"]]
-        for name, history in histories.items()
+        .assign(split=split)[["split", "epoch", "loss", "accuracy"]]
         for split in ("train", "val")
     )

@@ -1,100 +1,119 @@
-"""The figures, as PNG files whose bytes depend on nothing but the data (and Matplotlib's version)."""
+"""The figures: each function returns one, which style.py writes."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pipeline.report.comparison import label
-
-matplotlib.rcdefaults()  # whatever a matplotlibrc says
-matplotlib.use("Agg")  # no display, the same renderer everywhere
-COLOURS = [plt.colormaps["tab10"](number) for number in range(10)]
-plt.rcParams.update(
-    {
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.alpha": 0.3,
-        "font.family": "DejaVu Sans",  # comes with Matplotlib
-        "font.size": 10,
-    }
-)
-
-
-def save(figure: Figure, path: Path, dpi: int) -> None:
-    """Write a figure as PNG, without the version note that Matplotlib puts in, and close it."""
-    figure.savefig(path, format="png", dpi=dpi, metadata={"Software": None})
-    plt.close(figure)
+from pipeline.report.style import GREY, colours, markers, wrapped
 
 
 def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Loss and accuracy by epoch, side by side; one colour an approach, dashed for training, solid for validation."""
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for colour, (name, history) in zip(COLOURS * 10, histories.items(), strict=False):
+    texts = {name: wrapped(label(name), 24) for name in histories}
+    heights = pd.Series({name: 0.19 * (1 + text.count("\n")) for name, text in texts.items()})  # inches
+    inside = max(2.8, heights.sum())
+    figure = Figure(figsize=(10, inside + 1.3), layout="constrained")
+    axes = figure.subplots(1, 2)
+    colour, marker = colours(histories), markers(histories)
+    for name, history in histories.items():
+        style: dict[str, Any] = {"color": colour[name], "clip_on": False, "zorder": 3}
+        marks: dict[str, Any] = {"marker": marker[name], "ms": 3.5, "markevery": 1 + len(history) // 20}
         for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
-            axis.plot(history["epoch"], history[f"train_{quantity}"], "--", color=colour, alpha=0.6)
-            axis.plot(history["epoch"], history[f"val_{quantity}"], "-", color=colour, label=label(name))
+            axis.plot(history["epoch"], history[f"train_{quantity}"], "--", alpha=0.6, **style)
+            axis.plot(history["epoch"], history[f"val_{quantity}"], **marks, **style)
     for axis, title in zip(axes, ("Loss (cross-entropy)", "Accuracy"), strict=True):
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylim(bottom=0)
     axes[1].set_ylim(0, 1)
     axes[1].yaxis.set_major_formatter(PercentFormatter(1))
-    lines = axes[1].get_legend_handles_labels()[0]
-    lines += [Line2D([], [], color="grey", label="validation"), Line2D([], [], color="grey", ls="--", label="training")]
-    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False)
+
+    # Each approach's name right of the end of its validation line, moved up or down so that none overlap.
+    ends = pd.DataFrame({name: history.iloc[-1] for name, history in histories.items()}).T.sort_values("val_accuracy")
+    steps = (heights[ends.index].cumsum() - heights[ends.index] / 2) / inside
+    places = np.maximum.accumulate(ends["val_accuracy"] - steps) + steps
+    places = np.minimum(places, 1 - steps.iloc[-1] + steps)
+    for name, place in places.items():
+        axes[1].annotate(
+            texts[name],
+            ends.loc[name, ["epoch", "val_accuracy"]],
+            xytext=(1.05, place),
+            textcoords=axes[1].get_yaxis_transform(),
+            va="center",
+            color=colour[name],
+            arrowprops={"arrowstyle": "-", "color": colour[name], "lw": 0.8, "relpos": (0, 0.5)},
+            annotation_clip=False,
+        )
+    lines = [Line2D([], [], color=GREY, ls=ls, label=split) for ls, split in (("-", "validation"), ("--", "training"))]
+    figure.legend(handles=lines, loc="outside lower center", ncols=2)
     return figure
 
 
 def comparison(table: pd.DataFrame) -> Figure:
     """Validation and test accuracy of each approach, test with its 95 % interval, published figures as diamonds."""
-    figure, axis = plt.subplots(figsize=(2 + 2.2 * len(table), 4), layout="constrained")
-    places = np.arange(len(table))
-    interval = abs(table[["test_accuracy_low", "test_accuracy_high"]].to_numpy().T - table["test_accuracy"].to_numpy())
-    bars = {"val_accuracy": (-0.2, COLOURS[7], None), "test_accuracy": (0.2, COLOURS[0], interval)}
-    for column, (shift, colour, errors) in bars.items():
-        values = table[column].to_numpy()
-        title = {"val_accuracy": "validation", "test_accuracy": "test, with 95 % interval"}[column]
-        axis.bar(places + shift, values, 0.38, color=colour, yerr=errors, capsize=4, label=title)
-        for place, value in zip(places + shift, values, strict=True):
-            axis.text(place, value / 2, f"{value:.1%}", ha="center", va="center", color="white", weight="bold")
+    figure = Figure(figsize=(8, 1 + 0.75 * len(table)), layout="constrained")
+    axis = figure.subplots()
+    colour = list(colours(table["approach"]).values())
+    for column, split, shift, alpha in (("val_accuracy", "validation", -0.2, 0.4), ("test_accuracy", "test", 0.2, 1)):
+        places = np.arange(len(table)) + shift
+        axis.barh(places, table[column], 0.36, color=colour, alpha=alpha)
+        for place, value in zip(places, table[column], strict=True):
+            axis.text(1.02, place, f"{value:.1%} {split}", va="center", transform=axis.get_yaxis_transform())
         if f"published_{column}" in table:
-            mark = "published" if shift < 0 else None
-            axis.plot(places + shift, table[f"published_{column}"], "D", color="black", ms=5, zorder=3, label=mark)
-    axis.set_xticks(places, [label(name) for name in table["approach"]])
-    axis.set_ylim(0, 1)
-    axis.yaxis.set_major_formatter(PercentFormatter(1))
-    axis.set_ylabel("accuracy")
-    axis.grid(axis="x", visible=False)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+            mark = "published" if split == "test" else None
+            axis.plot(table[f"published_{column}"], places, "D", color="black", mfc="none", ms=6, label=mark)
+    interval = abs(table[["test_accuracy_low", "test_accuracy_high"]].T - table["test_accuracy"]).to_numpy()
+    black: dict[str, Any] = {"fmt": "none", "ecolor": "black", "capsize": 3}
+    axis.errorbar(table["test_accuracy"], places, xerr=interval, label="95 % interval", **black)
+    axis.set_yticks(range(len(table)), [wrapped(label(name), 24) for name in table["approach"]])
+    axis.invert_yaxis()
+    axis.set(xlim=(0, 1), xlabel="accuracy")
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.grid(axis="y", visible=False)
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
-def confusion(predictions: Mapping[str, pd.DataFrame]) -> Figure:
-    """Confusion matrices: rows are true classes, each row sums to 1; a perfect model is a black diagonal."""
-    figure, axes = plt.subplots(
-        1, len(predictions), figsize=(1 + 4.6 * len(predictions), 4.6), layout="constrained", squeeze=False
-    )
-    classes = 1 + max(table["label"].max() for table in predictions.values())
-    for axis, (name, table) in zip(axes[0], predictions.items(), strict=True):
-        counts = np.zeros((classes, classes))
-        np.add.at(counts, (table["label"], table["prediction"]), 1)
-        image = axis.imshow(
-            counts / counts.sum(1, keepdims=True), cmap="Greys", vmin=0, vmax=1, interpolation="nearest"
-        )
-        axis.set(title=label(name), xlabel="predicted class", ylabel="true class")
+def confusion(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Confusion matrices, three a row: rows are true classes, each sums to 1; a perfect model is a full diagonal.
+
+    Args:
+        tables: of each approach, as :func:`pipeline.report.comparison.confusion` makes them.
+    """
+    classes = 1 + max(table["label"].max() for table in tables.values())
+    block = 1 + classes // 400  # of more classes a cell could not be seen: it has the largest of some cells
+    side = -(-classes // block)
+    extent = (-0.5, side * block - 0.5, side * block - 0.5, -0.5)
+    named = classes <= 30  # else there is room for numbers only
+    columns = min(3, len(tables))
+    rows = -(-len(tables) // columns)
+    figure = Figure(figsize=(0.5 + 5 * columns, 4.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis in axes[len(tables) :]:
+        axis.axis("off")
+    for axis, (name, table) in zip(axes, tables.items(), strict=False):
+        fraction = np.zeros((side, side))
+        np.maximum.at(fraction, (table["label"] // block, table["prediction"] // block), table["fraction"])
+        colour = colours(tables)[name]
+        shades = LinearSegmentedColormap.from_list(name, [(colour, 0), (colour, 1)])  # from transparent
+        image = axis.imshow(fraction, cmap=shades, norm=PowerNorm(0.5, 0, 1), extent=extent)
+        axis.set(title=wrapped(label(name), 40), xlabel="predicted class", ylabel="true class")
         axis.grid(visible=False)
+        bar = figure.colorbar(image, ax=axis, label="images of the true class", shrink=0.85, format=PercentFormatter(1))
+        bar.set_ticks([0, 0.05, 0.2, 0.5, 1])
         for direction in (axis.xaxis, axis.yaxis):
             direction.set_major_locator(MaxNLocator(integer=True))
-    figure.colorbar(image, ax=axes, label="fraction of the true class", shrink=0.8)
+        if named:
+            names = [wrapped(text, 20, 1) for text in table[table["label"] == table["prediction"]]["class"]]
+            axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+            axis.set_yticks(range(len(names)), names, fontsize=8)
     return figure
 
 
@@ -102,42 +121,50 @@ def per_class(tables: Mapping[str, pd.DataFrame], hardest: int = 20) -> Figure:
     """Test accuracy of the classes that are hardest on average, one dot an approach."""
     accuracy = pd.DataFrame({name: table.set_index("class")["accuracy"] for name, table in tables.items()})
     total = len(accuracy)
-    accuracy = accuracy.loc[accuracy.mean(axis=1).sort_values(kind="stable").index[:hardest]][::-1]
+    accuracy = accuracy.loc[accuracy.mean(axis=1).sort_values(kind="stable").index[:hardest]]
+    figure = Figure(figsize=(8, 1.4 + 0.27 * len(accuracy) + 0.07 * len(tables)), layout="constrained")
+    axis = figure.subplots()
+    places = range(len(accuracy))
+    axis.hlines(places, accuracy.min(axis=1), accuracy.max(axis=1), color=GREY, alpha=0.5, zorder=1)
+    for name in tables:
+        style: dict[str, Any] = {"color": colours(tables)[name], "clip_on": False}
+        axis.plot(accuracy[name], places, markers(tables)[name], label=wrapped(label(name), 28, 1), **style)
+    axis.set_yticks(places, [wrapped(name, 40, 1) for name in accuracy.index])
+    axis.set_ylim(len(accuracy) - 0.5, -0.5)
     title = f"The {hardest} hardest of {total} classes" if hardest < total else f"All {total} classes"
-    figure, axis = plt.subplots(figsize=(7, 1.2 + 0.27 * len(accuracy)), layout="constrained")
-    axis.hlines(range(len(accuracy)), accuracy.min(axis=1), accuracy.max(axis=1), color="lightgrey", zorder=1)
-    for colour, name in zip(COLOURS * 10, accuracy, strict=False):
-        axis.plot(accuracy[name], range(len(accuracy)), "o", color=colour, label=label(str(name)))
-    axis.set_yticks(range(len(accuracy)), accuracy.index)
-    axis.set(xlim=(-0.02, 1.02), xlabel="test accuracy", title=title)
+    axis.set(xlim=(0, 1), xlabel="test accuracy", title=title)
     axis.xaxis.set_major_formatter(PercentFormatter(1))
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
 def sample_grid(images: np.ndarray, names: list[str]) -> Figure:
     """Images with their class names, six a row. images: uint8 [n, height, width, 3]."""
     rows = -(-len(images) // 6)
-    figure, axes = plt.subplots(rows, 6, figsize=(11, 2.1 * rows), layout="constrained", squeeze=False)
+    figure = Figure(figsize=(11, 2.15 * rows), layout="constrained")
+    axes = figure.subplots(rows, 6, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, name in zip(axes.flat, images, names, strict=False):
         axis.imshow(image)
-        axis.set_title(name, fontsize=9)
+        axis.set_title(wrapped(name, 26), fontsize=9)
     return figure
 
 
 def top_classes(image: np.ndarray, title: str, table: pd.DataFrame) -> Figure:
     """An image beside what the network takes it for. table: columns ``class`` and ``probability`` (fraction)."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", width_ratios=(1, 1.6))
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
     left.imshow(image)
     left.axis("off")
-    left.set_title(title)
-    right.barh(table["class"], table["probability"], color=COLOURS[0])
+    left.set_title(wrapped(title, 36), fontsize=10)
+    places = range(len(table))
+    right.barh(places, table["probability"], color=GREY)
+    right.set_yticks(places, [wrapped(name, 24) for name in table["class"]])
     right.invert_yaxis()
-    for place, value in enumerate(table["probability"]):
-        right.text(value + 0.01, place, f"{value:.1%}", va="center")
-    right.set(xlim=(0, 1.12), xlabel="probability", title="The backbone before any training")
+    for place, value in zip(places, table["probability"], strict=True):
+        right.text(1.02, place, f"{value:.1%}", va="center", transform=right.get_yaxis_transform())
+    right.set(xlim=(0, 1), xlabel="probability", title="The backbone before any training")
     right.xaxis.set_major_formatter(PercentFormatter(1))
     right.grid(axis="y", visible=False)
     return figure
