@@ -43,6 +43,6 @@ def main(params: Params, name: str) -> None:
     saved = Checkpoint(Path(f".resume/{name}"), fingerprint([backbone, *(DATA / file for file in files)], recipe))
     epochs = fit(model, head, rates, train, val, params.train, device, saved)
     with atomic(f"history/{name}.csv", f"models/{name}.safetensors") as (history_file, model_file):
-        write_csv(history_file, history(epochs, params.train.epochs, len(train[1])))
+        write_csv(history_file, history(epochs, params.train.epochs, len(train[1]), Path(f"live/{name}.csv")))
         save_model(model_file, model, header)
     saved.discard()

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from pipeline.base.errors import UserError
+from pipeline.base.files import write_csv
 from pipeline.base.parallel import parallel_map
 from pipeline.data.views import Inputs
 from pipeline.models.features import collect, outputs
@@ -106,11 +108,17 @@ def fit(
         yield epoch
 
 
-def history(epochs: Iterator[Epoch], total: int, images: int) -> pd.DataFrame:
-    """Run the ``total`` epochs of :func:`fit`, over a number of ``images``, with a line after each; a row an epoch."""
+def history(epochs: Iterator[Epoch], total: int, images: int, live: Path) -> pd.DataFrame:
+    """Run the ``total`` epochs of :func:`fit`, over a number of ``images``, with a line after each; a row an epoch.
+
+    The rows so far are in the CSV file ``live``, to be watched; those of a resumed training too.
+    """
     rows, start = [], time.monotonic()
+    live.parent.mkdir(exist_ok=True)
+    live.unlink(missing_ok=True)
     for epoch in epochs:
         rows.append(epoch)
+        write_csv(live, pd.DataFrame(rows))
         took, start = time.monotonic() - start, time.monotonic()
         print(
             f"epoch {epoch['epoch']:2}/{total}: "

@@ -164,7 +164,7 @@ def test_params_and_files_used_are_those_declared(project: Path, name: str, monk
     used = {key for key in seen if not key.startswith("runtime.")}  # runtime changes no result
     assert used == declared
 
-    known = dependencies(stage) | {out.def_path for out in stage.outs} | {".resume"}
+    known = dependencies(stage) | {out.def_path for out in stage.outs} | {".resume", "live"}
     for path in opened:
         assert any(path == dep or path.startswith(f"{dep}/") for dep in known), f"{path} is read but not declared"
 
