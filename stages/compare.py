@@ -11,13 +11,13 @@ from pipeline.report import figures
 from pipeline.report.comparison import confusion, curves, differences, markdown, notes, rows, summary, together
 from pipeline.report.style import save
 
-REPORT = Path("report")
+REPORT, TEXT = Path("report"), {"class": str, "mistaken_for": str}  # 007 is a name
 
 
 def main(params: Params) -> None:
     metrics = {name: json.loads(Path(f"metrics/{name}.json").read_text(encoding="utf-8")) for name in params.approaches}
     histories, predictions, classes = (
-        {name: pd.read_csv(f"{folder}/{name}.csv", keep_default_na=False) for name in params.approaches}
+        {name: pd.read_csv(f"{folder}/{name}.csv", keep_default_na=False, dtype=TEXT) for name in params.approaches}
         for folder in ("history", "predictions", "per_class")
     )
     table = summary(params.approaches, metrics, params.published)

@@ -13,13 +13,13 @@ from pipeline.data.raw import read_classes, read_index
 from pipeline.params import Params
 from pipeline.report.page import Results, page
 
-DATA, REPORT = Path("data"), Path("report")
+DATA, REPORT, TEXT = Path("data"), Path("report"), {"class": str, "mistaken_for": str}  # 007 is a name
 SETTINGS = {"transforms", "threads", "precision", "features", "train", "approaches"}
 
 
 def main(params: Params) -> None:
     histories, per_class, predictions = (
-        {name: pd.read_csv(f"{folder}/{name}.csv", keep_default_na=False) for name in params.approaches}
+        {name: pd.read_csv(f"{folder}/{name}.csv", keep_default_na=False, dtype=TEXT) for name in params.approaches}
         for folder in ("history", "per_class", "predictions")
     )
     index, compared = read_index(DATA / "raw"), json.loads((REPORT / "comparison.json").read_text(encoding="utf-8"))
@@ -36,7 +36,7 @@ def main(params: Params) -> None:
         per_class=per_class,
         predictions=predictions,
         dataset=json.loads((REPORT / "dataset.json").read_text(encoding="utf-8")),
-        top5=pd.read_csv(REPORT / "top5.csv", keep_default_na=False),
+        top5=pd.read_csv(REPORT / "top5.csv", keep_default_na=False, dtype=TEXT),
         alike={name: pd.read_csv(REPORT / f"alike_{name}.csv", keep_default_na=False) for name in params.alike},
         train=Split(DATA / "pixels", "train"),
         test=Split(DATA / "pixels", "test"),

@@ -123,13 +123,13 @@ def per_class(tables: Mapping[str, pd.DataFrame], hardest: int = 20) -> Figure:
     accuracy = pd.DataFrame({name: table.set_index("class")["accuracy"] for name, table in tables.items()})
     total = len(accuracy)
     accuracy = accuracy.loc[accuracy.mean(axis=1).sort_values(kind="stable").index[:hardest]]
-    figure = Figure(figsize=(8, 1.4 + 0.27 * len(accuracy)), layout="constrained")
+    figure = Figure(figsize=(8, 1.4 + 0.27 * len(accuracy) + 0.07 * len(tables)), layout="constrained")
     axis = figure.subplots()
     places = range(len(accuracy))
     axis.hlines(places, accuracy.min(axis=1), accuracy.max(axis=1), color=GREY, alpha=0.5, zorder=1)
     for name in tables:
         style: dict[str, Any] = {"color": colours(tables)[name], "clip_on": False}
-        axis.plot(accuracy[name], places, markers(tables)[name], label=wrapped(label(name), 24), **style)
+        axis.plot(accuracy[name], places, markers(tables)[name], label=wrapped(label(name), 28, 1), **style)
     axis.set_yticks(places, [wrapped(name, 40, 1) for name in accuracy.index])
     axis.set_ylim(len(accuracy) - 0.5, -0.5)
     title = f"The {hardest} hardest of {total} classes" if hardest < total else f"All {total} classes"
@@ -158,7 +158,7 @@ def top_classes(image: np.ndarray, title: str, table: pd.DataFrame) -> Figure:
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
     left.imshow(image)
     left.axis("off")
-    left.set_title(wrapped(title, 30))
+    left.set_title(wrapped(title, 36), fontsize=10)
     right.set_title("The backbone before any training")
     _bars(right, table)
     return figure

@@ -83,11 +83,12 @@ def svg(figure: Figure, name: str) -> str:
     prefix = f"f{hashlib.sha256((name + file.getvalue()).encode()).hexdigest()[:8]}-"
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
-        for key, value in list(element.attrib.items()):
-            del element.attrib[key]
-            value = prefix + value if key == "id" else re.sub(r"(^#|url\(#)", rf"\1{prefix}", value)
-            value = value.replace("#000000", "currentColor").replace("'DejaVu Sans'", "'DejaVu Sans', sans-serif")
-            element.set(key.rpartition("}")[2], value)
+        for full, value in list(element.attrib.items()):
+            del element.attrib[full]
+            key = full.rpartition("}")[2]
+            before = {"id": "^", "href": "^#"}.get(key, r"url\(#")
+            value = re.sub(f"({before})", rf"\g<1>{prefix}", value).replace("#000000", "currentColor")
+            element.set(key, value.replace("'DejaVu Sans'", "'DejaVu Sans', sans-serif"))
     root.remove(root[0])  # a style that would hold for the whole page
     del root.attrib["height"]
     lines = {"fill": "currentColor", "stroke-linecap": "butt", "stroke-linejoin": "round"}

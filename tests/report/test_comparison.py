@@ -1,6 +1,8 @@
 """The comparison, for people."""
 
-from pipeline.report.comparison import markdown, summary
+import pandas as pd
+
+from pipeline.report.comparison import confusion, markdown, summary
 from pipeline.report.params import Published
 from pipeline.training.params import Approach
 
@@ -18,3 +20,17 @@ def test_comparison_has_a_column_an_approach_and_published_figures_in_brackets()
     assert "| learning rates | layer4 0.0001, fc 0.001 | layer4 0.0001, fc 0.001 |" in text
     assert "| final validation loss | 1.2500 (1.5000) | 1.2500 |" in text
     assert "| **test accuracy** | **50.0% (55.0%)** | **50.0%** |" in text
+
+
+def test_confusion_has_the_whole_diagonal_with_names_in_the_order_of_the_classes() -> None:
+    """Class 1 has no image in the test split, class 3 is predicted alone."""
+    predictions = pd.DataFrame({"label": [0, 0, 0, 2], "prediction": [0, 0, 3, 2]})
+    table = confusion(predictions, pd.DataFrame({"label": [0, 2], "class": ["rose", "daisy"]}))
+    assert table.to_dict("list") == {
+        "label": [0, 0, 1, 2, 3],
+        "prediction": [0, 3, 1, 2, 3],
+        "n": [2, 1, 0, 1, 0],
+        "fraction": [2 / 3, 1 / 3, 0, 1, 0],
+        "class": ["rose", "rose", "1", "daisy", "3"],
+        "predicted": ["rose", "3", "1", "daisy", "3"],
+    }

@@ -16,6 +16,7 @@ from PIL import Image
 from pipeline.base.arrays import ArrayReader
 from pipeline.models.storage import load_model
 from tests.conftest import Run
+from tools import sandbox
 
 
 def stages_run(output: str) -> list[str]:
@@ -40,10 +41,12 @@ def test_all_outs_are_there_and_a_second_run_does_nothing(project: Path, run: Ru
             metrics["test"]["accuracy"], abs=1e-6
         )
         assert predictions["confidence"].between(0.25, 1).all()
+        assert (project / "live" / f"{name}.csv").read_bytes() == (project / "history" / f"{name}.csv").read_bytes()
     for figure in ("comparison", "confusion", "per_class", "samples", "top5", "training_curves"):
         with Image.open(project / "report" / f"{figure}.png") as image:
             assert image.width > 200
             assert "Software" not in image.info
+    assert "live" not in (project / "dvc.lock").read_text() + sandbox.output(project, "git", "ls-files")
     assert run(project, "dvc", "status", "--quiet").returncode == 0
     again = run(project, "dvc", "repro")
     assert "up to date" in again.stdout
@@ -124,21 +127,41 @@ def test_bf16_halves_the_features_and_reproduces(copy: Path, run: Run) -> None:
 
 
 def test_plots_show_all_approaches_in_one_figure(copy: Path, run: Run) -> None:
-    result = run(copy, "dvc", "plots", "show", "--json")
+    (copy / "params.yaml").write_text((copy / "params.yaml").read_text() + "# a commit to compare with\n")
+    sandbox.commit(copy, "a comment")
+    result = run(copy, "dvc", "plots", "diff", "HEAD~1", "HEAD", "--json")
     assert result.returncode == 0, result.stdout
     plots = json.loads(result.stdout[result.stdout.index("{") :])["data"]
-    for name in ("loss", "accuracy"):
+    for name, field in {"loss": "loss", "accuracy": "accuracy", "per_class": "class", "confusion": "class"}.items():
         (figure,) = plots[name]
         content = json.loads(figure["content"]) if isinstance(figure["content"], str) else figure["content"]
-        assert content["title"]["text"].lower().startswith(name)
-        assert content["spec"]["encoding"]["y"]["field"] == name
+        assert "<DVC" not in json.dumps(content)
+        assert content["spec"]["encoding"]["y"]["field"] == field
         rows = content["data"]["values"]
         assert {row["approach"] for row in rows} == {"feature_extraction", "fine_tuning"}
-        assert {row["split"] for row in rows} == {"train", "val"}
-    for approach in ("feature_extraction", "fine_tuning"):
-        assert f"predictions/{approach}.csv" in plots
-        assert f"per_class/{approach}.csv" in plots
+        assert {row["rev"] for row in rows} == {"HEAD~1", "HEAD"}
+        if name in ("loss", "accuracy"):
+            assert {row["split"] for row in rows} == {"train", "val"}
+        if name == "confusion":
+            assert {f"species {number}" for number in range(1, 5)} == {row["predicted"] for row in rows}
     assert "report/training_curves.png" in plots
+
+
+def test_a_class_may_be_named_by_a_number(copy: Path, run: Run) -> None:
+    for path in (copy / "per_class").iterdir():
+        path.write_text(path.read_text().replace("species ", "00"))
+    result = run(copy, "stages", "compare")
+    assert result.returncode == 0, result.stdout
+    assert set(pd.read_csv(copy / "report" / "confusion.csv", dtype=str)["predicted"]) == {"001", "002", "003", "004"}
+
+
+def test_plots_need_no_network_and_show_a_training_that_goes_on(copy: Path, run: Run) -> None:
+    result = run(copy, "dvc", "plots", "show", "live", "-x", "epoch", "-y", "val_loss")
+    assert result.returncode == 0, result.stdout
+    page = (copy / "dvc_plots" / "index.html").read_text()
+    assert page.count("vegaEmbed('#") == 2
+    assert page.count("<script>/* vega") == 3
+    assert not re.search(r"<(script|link)[^>]* (src|href)=", page)
 
 
 def test_results_come_back_from_the_cache(copy: Path, run: Run) -> None:

@@ -38,6 +38,7 @@ FILES: dict[str, set[str]] = {
     "pipeline/training/fit.py": TRAIN,
     "pipeline/training/evaluation.py": {"explore", *EVALUATE},
     "pipeline/report/figures.py": {"explore", "compare"},
+    "pipeline/report/style.py": {"explore", "compare"},
     "stages/train.py": TRAIN,
 }
 

@@ -90,10 +90,14 @@ def interrupt(directory: Path, approach: str, epochs: int, how: signal.Signals =
 def test_resumed_training_ends_in_the_same_bytes(
     undisturbed: Path, fresh: Path, run: Run, approach: str, how: signal.Signals
 ) -> None:
+    live, curve = fresh / "live" / f"{approach}.csv", (undisturbed / "history" / f"{approach}.csv").read_text()
     interrupt(fresh, approach, 5, how)
+    assert live.read_text().count("\n") > 5
+    assert curve.startswith(live.read_text())
     result = run(fresh, "stages", "train", approach)
     assert f"resumed from .resume/{approach}" in result.stdout
     assert results(fresh, approach) == results(undisturbed, approach)
+    assert live.read_text() == curve  # one curve
     assert not state(fresh, approach).exists()
 
 
