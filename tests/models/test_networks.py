@@ -70,15 +70,15 @@ def test_a_network_of_every_family_is_cut_trained_saved_and_loaded(network: str,
     state = dict(get_model(network, weights=None).state_dict())  # as read_backbone gives it
     model, rates, cpu = new_network(network, state, 3, seed=0), dict.fromkeys(trained, 1e-3), torch.device("cpu")
     images, labels = torch.rand(3, 3, crop, crop), np.array([0, 1, 2])
-    model.eval()
+    whole = section(model.eval())
     with torch.no_grad():
         logits, features = model(images), section(model, to=cut)(images)
         assert logits.shape == (3, 3)
-        assert torch.equal(section(model)(images), logits)
+        assert torch.equal(whole(images), logits)
         for place in (cut, "head"):
             assert torch.equal(section(model, after=place)(section(model, to=place)(images)), logits), place
         assert_near(for_inference(section(model, to=cut))(images), features)
-    evidence = gradcam(section(model), images[:1], 0)
+    evidence = gradcam(whole, images[:1], 0)
     assert (evidence is None) == (network in NO_MAP)
     assert evidence is None or len(set(evidence.shape)) == 1 < len(evidence)
 

@@ -24,6 +24,9 @@ GOOD = [(0, 0.9), (0, 0.8), (0, 0.7), (1, 0.6), (2, 0.95), (2, 0.99), (2, 0.9), 
 POOR = [(0, 0.5), (0, 0.5), (0, 0.9), (0, 0.9), (1, 0.99), (0, 0.99), (1, 0.2), (2, 0.5)]  # wrong: 3, 5, 6
 
 
+ALL = [("mistake", 5), ("mistake", 4), ("mistake", 7), ("disagreement", 3), ("disagreement", 6), ("typical", 0)]
+
+
 @pytest.mark.parametrize(
     ("numbers", "expected"),
     [
@@ -32,11 +35,10 @@ POOR = [(0, 0.5), (0, 0.5), (0, 0.9), (0, 0.9), (1, 0.99), (0, 0.99), (1, 0.2), 
         ((1, 1, 1), [("mistake", 5), ("disagreement", 4), ("typical", 0)]),
         ((2, 1, 0), [("mistake", 5), ("mistake", 4), ("disagreement", 3)]),  # none twice
         ((0, 2, 0), [("disagreement", 4), ("disagreement", 3)]),
-        ((9, 9, 9), [("mistake", 5), ("mistake", 4), ("mistake", 7)]
-         + [("disagreement", 3), ("disagreement", 6), ("typical", 0)]),
+        ((9, 9, 9), ALL),
         ((0, 0, 0), []),
     ],
-)  # fmt: skip
+)
 def test_images_are_chosen_by_rule(numbers: tuple[int, int, int], expected: list[tuple[str, int]]) -> None:
     table = choose(predictions(good=GOOD, poor=POOR), *numbers)
     assert list(table["approach"]) == ["good", "poor"] * len(expected)
