@@ -101,10 +101,15 @@ def test_a_prediction_is_explained_by_a_png_in_the_current_directory(
     with pytest.raises(UserError, match=rf"several images are called '{photo.stem}'; --explain would write one file"):
         explain(model, photo.name, images / photo.name)
 
+    (tmp_path / "full_explained.png").mkdir()
+    (tmp_path / photo.name).rename("full.jpg")
+    with pytest.raises(UserError, match=r"^full_explained\.png: "):
+        explain(model, "full.jpg")
+
     flat = new_network("shufflenet_v2_x0_5", None, 4, 0)  # one place only in images of 32 pixels
     save_model(tmp_path / "flat", flat, load_model(model)[1] | {"network": "shufflenet_v2_x0_5"})
     with pytest.raises(UserError, match="flat: shufflenet_v2_x0_5 has no feature map that --explain could show"):
-        explain("flat", photo.name)
+        explain("flat", "full.jpg")
 
 
 def test_what_is_no_model_and_an_empty_folder_are_one_line(project: Path, images: Path, tmp_path: Path) -> None:

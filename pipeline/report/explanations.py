@@ -16,8 +16,8 @@ from pipeline.models.gradcam import heat
 from pipeline.report.comparison import label
 from pipeline.report.figures import save
 
-CAPTION = """Grad-CAM for the class written above: grey places do not speak for it,
-violet ones a little, pale yellow ones most (each image has its own scale)."""
+CAPTION = """Grad-CAM: grey does not speak for the class above it,
+violet does a little, pale yellow most in that image."""
 
 
 class Panel(NamedTuple):
@@ -58,16 +58,16 @@ def choose(predictions: Mapping[str, pd.DataFrame], mistakes: int, disagreements
     return pd.concat(tables).sort_index(kind="stable").reset_index(drop=True)
 
 
-def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def overlay(image: np.ndarray, strength: np.ndarray) -> np.ndarray:
     """Heat laid over the image, which shines through in grey: uint8 [height, width, 3].
 
     Args:
         image: uint8 [height, width, 3].
-        heat: by :func:`pipeline.models.gradcam.heat`, float32 [height, width] in 0..1.
+        strength: by :func:`pipeline.models.gradcam.heat`, float32 [height, width] in 0..1.
     """
     grey = 40 + 0.7 * (image @ np.array([0.299, 0.587, 0.114]))[..., None]  # ITU-R BT.601, of less contrast
-    colour = 255 * plt.colormaps["inferno"](heat)[..., :3]
-    share = 0.65 * np.minimum(1.5 * heat, 1)[..., None]
+    colour = 255 * plt.colormaps["inferno"](strength)[..., :3]
+    share = 0.65 * np.minimum(1.5 * strength, 1)[..., None]
     return (grey * (1 - share) + colour * share).round().astype(np.uint8)
 
 
@@ -105,7 +105,7 @@ def draw(path: Path, rows: Sequence[str], columns: Mapping[str, Sequence[Panel]]
     figure.text(0.5, 0.1 / height, CAPTION, ha="center", fontsize=8)
     for x, (name, panels) in enumerate(columns.items()):
         centre = (left + x * column + side / 2) / width
-        figure.text(centre, 1 - 0.2 / height, cut(label(name)), ha="center", weight="bold", fontsize=9)
+        figure.text(centre, 1 - 0.2 / height, cut(label(name), 20), ha="center", weight="bold", fontsize=9)
         for y, panel in enumerate(panels):
             corner = ((left + x * column) / width, 1 - (top + y * row + side) / height)
             axis = figure.add_axes((*corner, side / width, side / height), xticks=[], yticks=[], frame_on=False)

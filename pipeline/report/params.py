@@ -13,7 +13,7 @@ class Published(Section):
     test_accuracy: Fraction
 
 
-Images = Annotated[int, Field(strict=True, ge=0, le=20)]  # of a rule: a figure has at most 65,535 pixels
+Images = Annotated[int, Field(strict=True, ge=0, le=16)]  # of one rule: Matplotlib draws at most 65,535 pixels
 
 
 class Explain(Section):
