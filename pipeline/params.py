@@ -15,7 +15,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.schema import Name, Section, Threads
 from pipeline.data.params import Transforms
 from pipeline.models.params import Backbone, Features, Precision
-from pipeline.report.params import Plots, Published
+from pipeline.report.params import Explain, Plots, Published
 from pipeline.sources.params import Draw, File, Images
 from pipeline.training.params import Approach, Train
 
@@ -39,6 +39,7 @@ class Params(Section):
     approaches: Annotated[dict[Name, Approach], Field(min_length=1)]
     export: list[Name]
     published: dict[Name, Published]
+    explain: Explain
     plots: Plots
     runtime: Runtime
 

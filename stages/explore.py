@@ -24,10 +24,10 @@ def main(params: Params) -> None:
     device, crop = torch_device(params.runtime.device, params.threads), params.transforms.crop
     index, classes = read_index(Path("data/raw")), read_classes(Path("data/raw"))
     splits = [Split(Path("data/pixels"), split) for split in SPLITS]
-    train, members = splits[0], index.set_index("id")["member"]
+    train, names = splits[0], index.set_index("id")["member"] + " (" + index.set_index("id")["split"] + ")"
     rows = samples(train.labels, SAMPLES)
     grid = figures.sample_grid(train.central(rows, crop), [classes[train.labels[row]] for row in rows])
-    twins = [[members[number] for number in group] for group in identical(splits, crop)]
+    twins = [[names[number] for number in group] for group in identical(splits, crop)]
 
     state = read_backbone(Path(params.backbone.path))
     network = pretrained_network(params.backbone.network, state).to(device)

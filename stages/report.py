@@ -25,9 +25,8 @@ def main(params: Params) -> None:
     index, compared = read_index(DATA / "raw"), json.loads((REPORT / "comparison.json").read_text(encoding="utf-8"))
     digests = {str(path): hex_digest(path, "sha256") for path in (DATA / "raw/images.tar", DATA / "raw/index.csv")}
     digests["backbone"] = hex_digest(params.backbone.path, "sha256")
-    for name in params.approaches:
-        metrics = json.loads(Path(f"metrics/{name}.json").read_text(encoding="utf-8"))
-        digests[f"weights of {name}"] = metrics["weights_sha256"]
+    metrics = {name: json.loads(Path(f"metrics/{name}.json").read_text(encoding="utf-8")) for name in params.approaches}
+    digests |= {f"weights of {name}": values["weights_sha256"] for name, values in metrics.items()}
     settings = {"backbone": {"network": params.backbone.network}} | params.model_dump(include=SETTINGS)
     results = Results(
         table=pd.DataFrame(compared["approaches"]),
@@ -37,7 +36,8 @@ def main(params: Params) -> None:
         predictions=predictions,
         dataset=json.loads((REPORT / "dataset.json").read_text(encoding="utf-8")),
         top5=pd.read_csv(REPORT / "top5.csv", keep_default_na=False, dtype=TEXT),
-        alike={name: pd.read_csv(REPORT / f"alike_{name}.csv", keep_default_na=False) for name in params.alike},
+        explained=pd.read_csv(REPORT / "gradcam.csv", keep_default_na=False, dtype=TEXT),
+        pictures=REPORT / "gradcam",
         train=Split(DATA / "pixels", "train"),
         test=Split(DATA / "pixels", "test"),
         classes=read_classes(DATA / "raw"),

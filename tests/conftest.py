@@ -36,6 +36,7 @@ TINY: dict[str, Any] = merge(
         "train": {"epochs": 2, "batch_size": 8},
         "approaches": {"random_features": None},
         "alike": [],
+        "explain": {"mistakes": 1, "disagreements": 1, "typical": 1},
         "plots": {"dpi": 40},
     },
 )

@@ -82,6 +82,7 @@ def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
             r"export = \['nobody'\]: no approach 'nobody'; one of feature_extraction, ",
         ),
         ({"features": {"features.9": "pixels"}}, r"features\.features\.9\.\[key\] = 'features\.9': .*pattern"),
+        ({"explain": {"typical": 17}}, r"explain\.typical = 17: .*less than or equal to 16"),
         ({"runtime": {"device": "tpu"}}, r"runtime\.device = 'tpu': .*'auto', 'cuda', 'mps' or 'cpu'"),
         ({"runtime": {"workers": 0}}, r"runtime\.workers = 0: .*'auto'; or .*greater than or equal to 1"),
         (

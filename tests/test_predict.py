@@ -10,11 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.base.errors import UserError
 from pipeline.data.raw import read_archive, read_index
 from pipeline.models.export import check_onnx, export_onnx
-from pipeline.models.storage import load_model
+from pipeline.models.networks import new_network
+from pipeline.models.storage import load_model, save_model
+from pipeline.predict import main
 from tests.conftest import Run
 from tools.sandbox import PROJECT, environment
 
@@ -69,6 +72,44 @@ def test_one_unreadable_file_is_one_line_and_the_others_are_predicted(project: P
 
     rows = list(csv.DictReader(io.StringIO(predict(images, model, ".", "--csv").stdout)))
     assert [list(row) for row in rows] == [["file", "class", "probability"]] * 12 * 4
+
+
+def test_a_prediction_is_explained_by_a_png_in_the_current_directory(
+    project: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def explain(*arguments: str | Path) -> int:
+        monkeypatch.setattr("sys.argv", ["predict", *map(str, arguments), "--explain"])
+        return main()
+
+    monkeypatch.chdir(tmp_path)
+    model, photo = project / "models" / "fine_tuning.safetensors", sorted(images.iterdir())[0]
+    assert explain(model, photo, "nowhere.jpg", "--json") == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)[0]["file"] == str(photo)
+    assert printed.err.startswith(f"note: {photo.stem}_explained.png shows what speaks for the first class\nerror: ")
+    assert [path.name for path in tmp_path.glob("*.*")] == [f"{photo.stem}_explained.png"]
+    content = (tmp_path / f"{photo.stem}_explained.png").read_bytes()
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.width > image.height > 300
+
+    photo.rename(tmp_path / photo.name)
+    assert explain(model, ".", "--csv") == 0  # explanations in a folder are no images to explain
+    assert (tmp_path / f"{photo.stem}_explained.png").read_bytes() == content
+    assert len(list(tmp_path.glob("*_explained.png"))) == 12
+
+    (images / photo.name).write_bytes(b"")
+    with pytest.raises(UserError, match=rf"several images are called '{photo.stem}'; --explain would write one file"):
+        explain(model, photo.name, images / photo.name)
+
+    (tmp_path / "full_explained.png").mkdir()
+    (tmp_path / photo.name).rename("full.jpg")
+    with pytest.raises(UserError, match=r"^full_explained\.png: "):
+        explain(model, "full.jpg")
+
+    flat = new_network("shufflenet_v2_x0_5", None, 4, 0)  # one place only in images of 32 pixels
+    save_model(tmp_path / "flat", flat, load_model(model)[1] | {"network": "shufflenet_v2_x0_5"})
+    with pytest.raises(UserError, match="flat: shufflenet_v2_x0_5 has no feature map that --explain could show"):
+        explain("flat", "full.jpg")
 
 
 def test_what_is_no_model_and_an_empty_folder_are_one_line(project: Path, images: Path, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Tables, intervals and figures."""
+"""Tables, intervals, figures and explanations."""

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Results:
     Attributes:
         table, differences, histories, per_class, predictions: as the stages evaluate and compare make them.
         dataset, top5: as explore makes them.
-        alike: most alike images by features, as the stage alike makes them.
+        explained, pictures: table and folder of images, as explain makes them.
         train, test: splits.
         classes: names; members: of each image, by its id; crop: side of the square that the network sees.
         settings: sections of params.yaml, as YAML; digests: hex digits by what they are of; versions: by package.
@@ -44,7 +45,8 @@ class Results:
     predictions: Mapping[str, pd.DataFrame]
     dataset: Mapping[str, Any]
     top5: pd.DataFrame
-    alike: Mapping[str, pd.DataFrame]
+    explained: pd.DataFrame
+    pictures: Path
     train: Split
     test: Split
     classes: Sequence[str]
@@ -64,10 +66,10 @@ def page(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = list(results.predictions)
+    names, answer = list(results.predictions), analysis.answer(results.table, results.differences)
     labels = results.test.labels
     return environment.get_template("report.html").render(
-        answer=analysis.answer(results.table, results.differences),
+        answer=answer[0].upper() + answer[1:],
         comparison=comparison.rows(results.table),
         notes=comparison.notes(results.table, results.differences, np.bincount(labels).max() / len(labels)),
         names={name: label(name) for name in names},
@@ -79,13 +81,13 @@ def page(results: Results) -> str:
             _wrong(results, row) | {"approach": row.approach}
             for row in analysis.mistakes(results.predictions, GALLERY).itertuples()
         ],
+        explained=_explained(results),
         classes=_classes(results),
         calibration={name: f"{calibration_error(table):.1%}" for name, table in _reliability(results).items()},
         first=_image(results, results.train, 0),
         samples=[_image(results, results.train, row) for row in analysis.samples(results.train.labels, 18)],
         dataset=results.dataset,
         splits=[[name, *map(str, results.dataset[name].values())] for name in SPLITS],
-        alike={name: _alike(results, table) for name, table in results.alike.items()},
         settings=results.settings,
         digests=results.digests,
         versions=results.versions,
@@ -141,6 +143,10 @@ def _reliability(results: Results) -> dict[str, pd.DataFrame]:
     }
 
 
+def _embedded(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
 def _image(results: Results, images: Split, row: int) -> dict[str, str]:
     """A small image of a split, its class and its file."""
     file = io.BytesIO()
@@ -148,7 +154,7 @@ def _image(results: Results, images: Split, row: int) -> dict[str, str]:
         file, "JPEG", quality=75, optimize=True
     )
     return {
-        "source": f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}",
+        "source": _embedded(file.getvalue()),
         "class": results.classes[images.labels[row]],
         "file": results.members[int(images.ids[row])],
     }
@@ -189,6 +195,21 @@ def _confused(results: Results) -> list[dict[str, Any]]:
     return pairs
 
 
+def _explained(results: Results) -> list[dict[str, Any]]:
+    """Images of Grad-CAM: rule, class, file, and for itself and each approach a picture with what stands below it."""
+    images = []
+    for number, rows in results.explained.groupby("id", sort=False):
+        first = rows.iloc[0]
+        pictures = [{"source": _embedded((results.pictures / f"{number}.jpg").read_bytes()), "words": first["label"]}]
+        for row in rows.to_dict("records"):
+            source = _embedded((results.pictures / f"{number}-{row['approach']}.jpg").read_bytes())
+            note = f"; {row['note']}" if row["note"] else ""
+            words = f"{label(row['approach'])}: {row['prediction']}, {row['confidence']:.1%}{note}"
+            pictures.append({"source": source, "words": words})
+        images.append({"rule": first["rule"], "file": first["member"], "pictures": pictures})
+    return images
+
+
 def _classes(results: Results) -> dict[str, Cells]:
     """Worst and best classes: name, test images, accuracy of each approach."""
     accuracy = pd.DataFrame({name: table.set_index("label")["accuracy"] for name, table in results.per_class.items()})
@@ -203,19 +224,3 @@ def _classes(results: Results) -> dict[str, Cells]:
         for title, chosen in parts.items()
         if len(chosen)
     }
-
-
-def _alike(results: Results, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The most alike pairs of training and test images."""
-    rows = {
-        results.members[int(number)]: (images, row)
-        for images in (results.train, results.test)
-        for row, number in enumerate(images.ids)
-    }
-    return [
-        {
-            "cosine": f"{pair.cosine:.3f}",
-            "images": [_image(results, *rows[str(name)]) for name in (pair.train, pair.test)],
-        }
-        for pair in table.head(GALLERY // 2).itertuples()
-    ]

@@ -11,6 +11,7 @@ from torch import nn
 from torchvision.models import get_model
 
 from pipeline.base.errors import UserError
+from pipeline.models.gradcam import gradcam
 from pipeline.models.networks import (
     category_names,
     check_runs,
@@ -46,6 +47,7 @@ FAMILIES = {
     "vgg11_bn": (32, "features-21", ["features.22", "features.23", "features.25", "features.26", "classifier"]),
     "vit_b_16": (224, "encoder-layers-encoder_layer_10", ["encoder.layers.encoder_layer_11", "encoder.ln", "heads"]),
 }
+NO_MAP = ("vit_b_16", "swin_t", "shufflenet_v2_x0_5")  # for Grad-CAM: tokens, or one place only in images so small
 
 
 @pytest.mark.parametrize(("approach", "trainable"), [("feature_extraction", 52_326), ("fine_tuning", 8_446_054)])
@@ -68,14 +70,17 @@ def test_a_network_of_every_family_is_cut_trained_saved_and_loaded(network: str,
     state = dict(get_model(network, weights=None).state_dict())  # as read_backbone gives it
     model, rates, cpu = new_network(network, state, 3, seed=0), dict.fromkeys(trained, 1e-3), torch.device("cpu")
     images, labels = torch.rand(3, 3, crop, crop), np.array([0, 1, 2])
-    model.eval()
+    whole = section(model.eval())
     with torch.no_grad():
         logits, features = model(images), section(model, to=cut)(images)
         assert logits.shape == (3, 3)
-        assert torch.equal(section(model)(images), logits)
+        assert torch.equal(whole(images), logits)
         for place in (cut, "head"):
             assert torch.equal(section(model, after=place)(section(model, to=place)(images)), logits), place
         assert_near(for_inference(section(model, to=cut))(images), features)
+    evidence = gradcam(whole, images[:1], 0)
+    assert (evidence is None) == (network in NO_MAP)
+    assert evidence is None or len(set(evidence.shape)) == 1 < len(evidence)
 
     unfreeze(model, rates, "key")
     before = {name: value.clone() for name, value in model.state_dict().items()}

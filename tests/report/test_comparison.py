@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipeline.report.comparison import confusion, markdown, summary
+from pipeline.report.comparison import confusion, markdown, notes, rows, summary
 from pipeline.report.params import Published
 from pipeline.training.params import Approach
 
@@ -13,7 +13,7 @@ def test_comparison_has_a_column_an_approach_and_published_figures_in_brackets()
     approach = Approach(initial="backbone", input="pixels", learning_rates={"layer4": 1e-4, "fc": 1e-3})
     published = {"one": Published(val_accuracy=0.6, val_loss=1.5, test_accuracy=0.55)}
     table = summary({"one": approach, "other_one": approach}, {"one": metrics, "other_one": metrics}, published)
-    text = markdown(table, [], 0.25)
+    text = markdown(rows(table), notes(table, [], 0.25))
     assert "| | one | other one |" in text
     assert "Test split: 8 images; always guessing its largest class gets 25.0%." in text
     assert "| trainable / total parameters | 50 (25.0%) / 200 | 50 (25.0%) / 200 |" in text

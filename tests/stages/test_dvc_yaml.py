@@ -131,6 +131,7 @@ def test_every_file_is_made_by_one_stage_or_is_code(project: Path) -> None:
         "alike@avgpool",
         "train@fine_tuning",
         "evaluate@fine_tuning",
+        "explain",
         "compare",
     ],
 )

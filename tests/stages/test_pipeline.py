@@ -42,7 +42,7 @@ def test_all_outs_are_there_and_a_second_run_does_nothing(project: Path, run: Ru
         )
         assert predictions["confidence"].between(0.25, 1).all()
         assert (project / "live" / f"{name}.csv").read_bytes() == (project / "history" / f"{name}.csv").read_bytes()
-    for figure in ("comparison", "confusion", "per_class", "samples", "top5", "training_curves"):
+    for figure in ("comparison", "confusion", "gradcam", "per_class", "samples", "top5", "training_curves"):
         with Image.open(project / "report" / f"{figure}.png") as image:
             assert image.width > 200
             assert "Software" not in image.info
@@ -56,7 +56,8 @@ def test_all_outs_are_there_and_a_second_run_does_nothing(project: Path, run: Ru
 def test_one_learning_rate_runs_one_approach(copy: Path, run: Run) -> None:
     result = run(copy, "dvc", "exp", "run", "-S", "approaches.fine_tuning.learning_rates.layer4=3e-4")
     assert result.returncode == 0, result.stdout
-    assert stages_run(result.stdout) == ["train@fine_tuning", "evaluate@fine_tuning", "compare"]
+    first, second, *others = stages_run(result.stdout)
+    assert (first, second, set(others)) == ("train@fine_tuning", "evaluate@fine_tuning", {"compare", "explain"})
     params = run(copy, "dvc", "params", "diff").stdout
     assert "approaches.fine_tuning.learning_rates.layer4" in params
     metrics = run(copy, "dvc", "metrics", "diff").stdout
@@ -70,7 +71,7 @@ def test_a_plot_style_retrains_nothing_and_runtime_settings_run_nothing(copy: Pa
     edit_params(copy, "device: auto", "device: cpu")
     assert not stages_run(run(copy, "dvc", "repro").stdout)
     edit_params(copy, "dpi: 40", "dpi: 50")
-    assert set(stages_run(run(copy, "dvc", "repro").stdout)) == {"explore", "compare"}
+    assert set(stages_run(run(copy, "dvc", "repro").stdout)) == {"explore", "explain", "compare"}
 
 
 def test_a_third_approach_is_an_edit_of_params_alone(copy: Path, run: Run) -> None:
@@ -84,7 +85,8 @@ def test_a_third_approach_is_an_edit_of_params_alone(copy: Path, run: Run) -> No
     (copy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     result = run(copy, "dvc", "repro")
     assert result.returncode == 0, result.stdout
-    assert stages_run(result.stdout) == ["train@from_scratch", "evaluate@from_scratch", "compare"]
+    first, second, *others = stages_run(result.stdout)
+    assert (first, second, set(others)) == ("train@from_scratch", "evaluate@from_scratch", {"compare", "explain"})
     header = (copy / "report" / "comparison.md").read_text().splitlines()[0]
     assert header == "| | feature extraction | fine-tuning | from scratch |"
     parameters = json.loads((copy / "metrics" / "from_scratch.json").read_text())["parameters"]
@@ -98,7 +100,8 @@ def test_a_removed_approach_leaves_nothing_behind(copy: Path, run: Run) -> None:
     (copy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     (copy / "predictions" / "mine.csv").write_text("a file that no stage made\n")
     result = run(copy, "dvc", "repro")
-    assert stages_run(result.stdout) == ["compare"], result.stdout
+    assert set(stages_run(result.stdout)) == {"compare", "explain"}, result.stdout
+    assert not list((copy / "report" / "gradcam").glob("*fine_tuning*"))
     for folder in ("history", "metrics", "models", "per_class", "predictions"):
         assert not list((copy / folder).glob("fine_tuning.*")), folder
     assert (copy / "predictions" / "mine.csv").exists()
@@ -177,7 +180,7 @@ def test_results_come_back_from_the_cache(copy: Path, run: Run) -> None:
 
 def test_a_stage_that_does_not_exist_is_answered_with_those_that_do(project: Path, run: Run) -> None:
     for arguments, message in {
-        (): "error: no stage ''; there are alike, compare, download, draw, evaluate, explore, export",
+        (): "error: no stage ''; there are alike, compare, download, draw, evaluate, explain, explore, export",
         ("bogus",): "error: no stage 'bogus'; there are alike, compare, ",
         ("train",): "error: usage: python -m stages train NAME",
         ("train", "bogus"): "error: params.yaml: approaches has no 'bogus'; it has feature_extraction, fine_tuning",
@@ -250,6 +253,6 @@ def test_variables_that_change_the_arithmetic_are_ignored(
 def test_a_matplotlibrc_changes_no_figure(copy: Path, run: Run) -> None:
     figures = {path: path.read_bytes() for path in (copy / "report").glob("*.png")}
     (copy / "matplotlibrc").write_text("savefig.facecolor: red\nfont.size: 20\nfont.family: serif\n")
-    for stage in ("compare", "explore"):
+    for stage in ("compare", "explain", "explore"):
         assert run(copy, "stages", stage).returncode == 0
     assert {path: path.read_bytes() for path in figures} == figures

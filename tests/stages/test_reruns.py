@@ -14,7 +14,7 @@ TRAIN = {"train@feature_extraction", "train@fine_tuning"}
 EVALUATE = {"evaluate@feature_extraction", "evaluate@fine_tuning"}
 FEATURES = {"features@layer3", "features@avgpool"}
 DRAW = {"draw@images", "draw@backbone"}
-NETWORK = {"explore", *FEATURES, *TRAIN, *EVALUATE}  # stages that compute with a network
+NETWORK = {"explore", *FEATURES, *TRAIN, *EVALUATE, "explain"}  # stages that compute with a network
 
 FILES: dict[str, set[str]] = {
     "pipeline/params.py": set(),
@@ -30,15 +30,16 @@ FILES: dict[str, set[str]] = {
     "pipeline/sources/flowers102.py": set(),  # nor is this the source
     "pipeline/sources/indexed.py": {"images"},
     "pipeline/sources/drawn.py": DRAW,
-    "pipeline/data/raw.py": {*DRAW, "images", "prepare", "explore", *FEATURES, *TRAIN},
+    "pipeline/data/raw.py": {*DRAW, "images", "prepare", "explore", *FEATURES, *TRAIN, "explain"},
     "pipeline/data/images.py": {"prepare", *NETWORK},
     "pipeline/data/views.py": NETWORK,
-    "pipeline/models/features.py": NETWORK - {"explore"},
-    "pipeline/models/storage.py": {*TRAIN, *EVALUATE},
+    "pipeline/models/features.py": NETWORK - {"explore", "explain"},
+    "pipeline/models/storage.py": {*TRAIN, *EVALUATE, "explain"},
+    "pipeline/models/gradcam.py": {"explain"},
     "pipeline/training/fit.py": TRAIN,
     "pipeline/training/evaluation.py": {"explore", *EVALUATE},
     "pipeline/report/figures.py": {"explore", "compare"},
-    "pipeline/report/style.py": {"explore", "compare"},
+    "pipeline/report/style.py": {"explore", "explain", "compare"},
     "stages/train.py": TRAIN,
 }
 
@@ -48,11 +49,12 @@ PARAMS: dict[str, set[str]] = {
     "transforms.resize": {"prepare", *FEATURES, *TRAIN},
     "transforms.flip": {*FEATURES, *TRAIN},
     "threads": NETWORK,
-    "precision": NETWORK - {"explore"},
+    "precision": NETWORK - {"explore", "explain"},
     "train.seed": {*FEATURES, *TRAIN},
     "train.batch_size": TRAIN,
     "approaches.fine_tuning.learning_rates.fc": {"train@fine_tuning", "compare"},
-    "plots.dpi": {"explore", "compare"},
+    "explain.typical": {"explain"},
+    "plots.dpi": {"explore", "explain", "compare"},
     "runtime.workers": set(),
     "runtime.device": set(),
 }

@@ -1,0 +1,48 @@
+"""What in an image speaks for its prediction: Grad-CAM of every approach on the same images, chosen by rules."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.base.device import torch_device
+from pipeline.base.files import atomic, write_csv
+from pipeline.data.pixels import Split
+from pipeline.data.raw import read_classes, read_index
+from pipeline.data.views import pixel_inputs
+from pipeline.models.gradcam import gradcam
+from pipeline.models.sections import for_inference, section
+from pipeline.models.storage import load_model
+from pipeline.params import Params
+from pipeline.report.explanations import Panel, choose, draw, explained, write_pictures
+
+RAW, REPORT = Path("data/raw"), Path("report")
+
+
+def main(params: Params) -> None:
+    device = torch_device(params.runtime.device, params.threads)
+    members, names = read_index(RAW).set_index("id")["member"], pd.Series(read_classes(RAW))
+    images = Split(Path("data/pixels"), "test")
+    predictions = {name: pd.read_csv(f"predictions/{name}.csv") for name in params.approaches}
+    table = choose(predictions, **params.explain.model_dump()).assign(note="")
+    chosen = table.drop_duplicates("row")
+    squares = [images.image(row) for row in chosen["row"]]  # of test, central crops are stored
+    columns = {"": list(map(Panel, squares, chosen["label"].map(names)))}
+    for name in predictions:
+        cases = table[table["approach"] == name]
+        model, header = load_model(Path(f"models/{name}.safetensors"))
+        network, inputs = for_inference(section(model)).to(device), pixel_inputs(images, header["transforms"], device)
+        pixels = (inputs(np.array([row]), 0) for row in cases["row"])
+        evidence = [gradcam(network, *image) for image in zip(pixels, cases["prediction"], strict=True)]
+        right = cases["label"] == cases["prediction"]
+        columns[name] = list(
+            map(explained, squares, evidence, cases["prediction"].map(names), cases["confidence"], right)
+        )
+        table.loc[cases.index, "note"] = [panel.note for panel in columns[name]]
+
+    table["member"] = table["id"].map(members)
+    table[["label", "prediction"]] = table[["label", "prediction"]].apply(lambda numbers: numbers.map(names))
+    write_pictures(REPORT / "gradcam", chosen["id"], columns)
+    with atomic(REPORT / "gradcam.csv", REPORT / "gradcam.png") as (csv, png):
+        write_csv(csv, table[["rule", "id", "member", "label", "approach", "prediction", "confidence", "note"]])
+        draw(png, list(chosen["rule"]), columns, params.plots.dpi)
