@@ -17,7 +17,7 @@ def reproduce(sandbox: Path, changes: dict[str, Any]) -> int:
     commit(sandbox, "results", "dvc.lock", "environment", "metrics")
     name = sandbox.relative_to(PROJECT)
     print("\n" + (sandbox / "report" / "comparison.md").read_text(encoding="utf-8"))
-    print("Figures: " + ", ".join(sorted(str(path.relative_to(PROJECT)) for path in sandbox.glob("report/*.png"))))
+    print(f"Report:   {name}/report/index.html, for a browser")
     print(f"Predict:  python -m pipeline.predict {name}/models/fine_tuning.safetensors IMAGE ...")
     print(
         f"Play on:  cd {name}, then dvc exp run -S approaches.fine_tuning.learning_rates.layer4=3e-4, dvc metrics diff"
