@@ -12,11 +12,11 @@ demo: .venv/ready    ## the whole pipeline offline, on drawn flowers, in the fol
 own: .venv/ready     ## the same on your own images: make own IMAGES=folder (CLASS/IMAGE inside); BACKBONE=file needs no network
 	python -m tools.own "$(IMAGES)" $(if $(BACKBONE),"$(BACKBONE)")
 
-test: .venv/ready    ## lint, types and all tests
+test: .venv/ready    ## lint, types and tests; SLOW=1: the slow ones too
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(if $(SLOW),,-m "not slow")
 
 repro: check-params  ## the real experiment: downloads 390 MB; the same as `dvc repro` inside the environment
 	dvc repro

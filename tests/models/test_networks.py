@@ -171,7 +171,7 @@ def test_features_from_behind_a_trained_module_are_refused() -> None:
 
 def test_only_the_named_modules_train() -> None:
     model = new_network("resnet18", None, 5, 0)
-    unfreeze(model, {"layer4": 1e-4, "fc": 1e-3}, "key")
+    assert unfreeze(model, {"layer4": 1e-4, "head": 1e-3}, "key") == {"layer4": 1e-4, "fc": 1e-3}
     for name, module in model.named_modules():
         if name:
             assert module.training == name.startswith(("layer4", "fc")), name
@@ -186,6 +186,7 @@ def test_only_the_named_modules_train() -> None:
         ({"relu": 1e-4, "fc": 1e-3}, r"key\.relu: no such module with parameters"),
         ({"layer4": 1e-4, "layer4.0": 1e-3, "fc": 1e-3}, r"key\.layer4\.0: is part of layer4"),
         ({"layer4": 1e-4}, r"key: fc, the new head, needs a learning rate"),
+        ({"head": 1e-4, "fc": 1e-3}, r"key\.head: is fc, which has a learning rate already"),
     ],
 )
 def test_modules_that_cannot_be_trained_are_refused(rates: dict[str, float], message: str) -> None:

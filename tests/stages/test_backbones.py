@@ -19,17 +19,17 @@ from pipeline.params import Params, load_params
 from pipeline.predict import predictions
 from tools.sandbox import PROJECT, merge
 
-NETWORKS = [
+SLOW = (
     "resnet18",
     "resnet34",
     "resnet50",
-    "mobilenet_v3_small",
     "mobilenet_v3_large",
     "efficientnet_b0",
     "convnext_tiny",
     "vit_b_16",
     "swin_t",
-]
+)
+NETWORKS = ["mobilenet_v3_small", *(pytest.param(network, marks=pytest.mark.slow) for network in SLOW)]
 
 
 def documented(network: str) -> tuple[str, list[str], int]:

@@ -57,7 +57,11 @@ def test_one_learning_rate_runs_one_approach(copy: Path, run: Run) -> None:
     result = run(copy, "dvc", "exp", "run", "-S", "approaches.fine_tuning.learning_rates.layer4=3e-4")
     assert result.returncode == 0, result.stdout
     first, second, *others = stages_run(result.stdout)
-    assert (first, second, set(others)) == ("train@fine_tuning", "evaluate@fine_tuning", {"compare", "explain"})
+    assert (first, second, set(others)) == (
+        "train@fine_tuning",
+        "evaluate@fine_tuning",
+        {"compare", "explain", "report"},
+    )
     params = run(copy, "dvc", "params", "diff").stdout
     assert "approaches.fine_tuning.learning_rates.layer4" in params
     metrics = run(copy, "dvc", "metrics", "diff").stdout
@@ -86,7 +90,11 @@ def test_a_third_approach_is_an_edit_of_params_alone(copy: Path, run: Run) -> No
     result = run(copy, "dvc", "repro")
     assert result.returncode == 0, result.stdout
     first, second, *others = stages_run(result.stdout)
-    assert (first, second, set(others)) == ("train@from_scratch", "evaluate@from_scratch", {"compare", "explain"})
+    assert (first, second, set(others)) == (
+        "train@from_scratch",
+        "evaluate@from_scratch",
+        {"compare", "explain", "report"},
+    )
     header = (copy / "report" / "comparison.md").read_text().splitlines()[0]
     assert header == "| | feature extraction | fine-tuning | from scratch |"
     parameters = json.loads((copy / "metrics" / "from_scratch.json").read_text())["parameters"]
@@ -100,7 +108,7 @@ def test_a_removed_approach_leaves_nothing_behind(copy: Path, run: Run) -> None:
     (copy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     (copy / "predictions" / "mine.csv").write_text("a file that no stage made\n")
     result = run(copy, "dvc", "repro")
-    assert set(stages_run(result.stdout)) == {"compare", "explain"}, result.stdout
+    assert set(stages_run(result.stdout)) == {"compare", "explain", "report"}, result.stdout
     assert not list((copy / "report" / "gradcam").glob("*fine_tuning*"))
     for folder in ("history", "metrics", "models", "per_class", "predictions"):
         assert not list((copy / folder).glob("fine_tuning.*")), folder

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.training.evaluation import per_class, scores, top_classes
+from pipeline.training.evaluation import calibration_error, per_class, reliability, scores, top_classes
 
 
 def test_scores_of_known_predictions() -> None:
@@ -23,6 +23,18 @@ def test_scores_of_known_predictions() -> None:
 def test_top5_counts_the_fifth_and_not_the_sixth() -> None:
     logits = torch.arange(10.0, 0, -1).repeat(2, 1)
     assert scores(logits, np.array([4, 5]))["top5_accuracy"] == 0.5
+
+
+def test_calibration_of_a_model_that_is_right_as_often_as_it_says() -> None:
+    """Of ten images at 80 %, eight are right; two more at 100 % are wrong: an error of 1 for 2 of 12 images."""
+    confidence, correct = np.array([0.8] * 10 + [1.0] * 2), np.array([True] * 8 + [False] * 4)
+    table = reliability(confidence, correct)
+    assert table["n"].tolist() == [10, 2]
+    assert table[["low", "high"]].to_numpy().flatten() == pytest.approx([12 / 15, 13 / 15, 14 / 15, 1])
+    assert table["accuracy"].tolist() == pytest.approx([0.8, 0])
+    assert calibration_error(table) == pytest.approx(2 / 12)
+    logits = torch.log(torch.tensor([[0.75, 0.25]] * 4))
+    assert scores(logits, np.array([0, 0, 0, 1]))["calibration_error"] == pytest.approx(0, abs=1e-6)
 
 
 def test_per_class_names_the_commonest_mistake() -> None:
