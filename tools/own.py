@@ -29,7 +29,12 @@ def main() -> int:
     if backbone:
         changes["download"]["backbone"] = None
         changes["backbone"] = {"path": str(backbone[0])}
-    return reproduce(PROJECT / "own", changes)
+    code = reproduce(PROJECT / "own", changes)
+    if code and not backbone:
+        print(
+            "If the backbone could not be downloaded: make own IMAGES=… BACKBONE=file of ImageNet weights of a ResNet18"
+        )
+    return code
 
 
 if __name__ == "__main__":

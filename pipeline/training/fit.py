@@ -88,8 +88,10 @@ def fit(
             training goes on from there.
 
     Raises:
-        UserError: the loss has become infinite or no number.
+        UserError: there is only one training image, or the loss has become infinite or no number.
     """
+    if len(train[1]) < 2:
+        raise UserError("the training split has only one image; training needs two or more")
     head.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(
         [{"params": model.get_submodule(name).parameters(), "lr": rate} for name, rate in learning_rates.items()]

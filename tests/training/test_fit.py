@@ -78,6 +78,9 @@ def test_a_loss_that_is_not_finite_stops_the_training(project: Path) -> None:
     data = pixel_inputs(images, params.transforms.model_dump(), cpu), images.labels
     with pytest.raises(UserError, match=r"loss of epoch 1 is not finite; lower this approach's learning rates"):
         list(fit(model, section(model), rates, data, data, params.train, cpu))
+    one = data[0], images.labels[:1]
+    with pytest.raises(UserError, match=r"the training split has only one image"):
+        list(fit(model, section(model), rates, one, data, params.train, cpu))
 
 
 def test_history_has_a_row_an_epoch_and_the_header_all_that_is_needed(project: Path) -> None:
