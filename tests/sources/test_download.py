@@ -23,7 +23,6 @@ SIZE = len(CONTENT)
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 QUICK = RETRY.new(backoff_factor=0.01, backoff_jitter=0.01, retry_after_max=0.2)
-MARKS = {"ETag": '"1"'}
 Answer = Callable[["Handler"], None]
 
 
@@ -39,12 +38,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def say(status: int = 200, body: bytes = CONTENT, length: int | None = None, **headers: str) -> Answer:
-    """An answer that promises ``length`` bytes and then sends ``body``."""
+def say(status: int = 200, body: bytes = CONTENT, length: int = -1, **headers: str) -> Answer:
+    """An answer that promises ``length`` bytes (by default as many as there are) and then sends ``body``."""
 
     def answer(request: Handler) -> None:
         request.send_response(status)
-        for name, value in {"Content-Length": str(len(body) if length is None else length), **headers}.items():
+        for name, value in {"Content-Length": str(len(body) if length < 0 else length), **headers}.items():
             request.send_header(name.replace("_", "-"), value)
         request.end_headers()
         with suppress(ConnectionError):  # who has seen enough hangs up
@@ -53,15 +52,15 @@ def say(status: int = 200, body: bytes = CONTENT, length: int | None = None, **h
     return answer
 
 
-def cut(size: int, **headers: str) -> Answer:
-    return say(body=CONTENT[:size], length=SIZE, **(MARKS | headers))
+def cut(size: int, mark: str = '"1"') -> Answer:
+    return say(body=CONTENT[:size], length=SIZE, ETag=mark)
 
 
 def rest(request: Handler) -> None:
     """What a Range asks for, if If-Range has the right mark; else all."""
     start = int(request.headers.get("Range", "bytes=0-")[6:-1]) if request.headers.get("If-Range") == '"1"' else 0
-    part = {"Content-Range": f"bytes {start}-{SIZE - 1}/{SIZE}"} if start else {}
-    say(206 if start else 200, CONTENT[start:], **part, **MARKS)(request)
+    part = f"bytes {start}-{SIZE - 1}/{SIZE}" if start else ""
+    say(206 if start else 200, CONTENT[start:], Content_Range=part, ETag='"1"')(request)
 
 
 def stall(request: Handler) -> None:
@@ -135,11 +134,11 @@ def test_a_path_a_file_url_and_a_weaker_checksum(place: Place, tmp_path: Path, m
         [drop, rest],
         [stall, rest],
         [cut(1000), cut(70_000), rest],
-        [cut(1000, ETag=""), say()],  # no mark to go by: from the start
+        [cut(1000, ""), say()],  # no mark to go by: from the start
         [cut(1000), say(206, CONTENT[500:], Content_Range=f"bytes 500-{SIZE - 1}/{SIZE}"), rest],  # another part
         [cut(1000), say(206, CONTENT[500:-500], Content_Range=f"bytes 1000-{SIZE - 1}/{SIZE}"), rest],  # wrong bytes
         [cut(1000), say(416, b"", Content_Range="bytes */500"), rest],
-        [cut(1000), say(200, **MARKS)],  # ignores the range
+        [cut(1000), say(ETag='"1"')],  # ignores the range
         [say(302, b"", Location="/elsewhere"), say()],
     ],
 )
@@ -163,7 +162,7 @@ def test_a_later_run_goes_on_where_the_last_one_ended(place: Place, serve: Serve
 
 
 def test_a_file_that_changed_meanwhile_is_begun_anew(place: Place, serve: Server) -> None:
-    server = serve(cut(1000, ETag='"0"'), say(404), rest)
+    server = serve(cut(1000, '"0"'), say(404), rest)
     with pytest.raises(UserError):
         place.fetch(server.url)
     assert place.fetch(server.url) == CONTENT
@@ -175,7 +174,7 @@ def test_a_file_that_changed_meanwhile_is_begun_anew(place: Place, serve: Server
     [
         (say(404), "the server answers 404 Not Found"),
         (say(500), "the server answers 500 Internal Server Error"),
-        (cut(1000, ETag=""), r"broke off after 1,000 bytes: .*1000 bytes read, 1279000 more expected"),
+        (cut(1000, ""), r"broke off after 1,000 bytes: .*1000 bytes read, 1279000 more expected"),
         (say(length=1000), r"damaged, or another file: 1,000 bytes with sha256:\w+, not sha256:"),
         (say(body=b"\n<!DOCTYPE html>"), "a web page, or another file: 16 bytes"),
         (say(body=b"<html>", Content_Type="text/html; charset=utf-8"), "a web page in place of the file"),
