@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import glob
 import hashlib
 import json
 import os
@@ -18,14 +19,12 @@ published: list[Path] = []  # files that this process made, for the record of a 
 def atomic(*paths: str | Path) -> Iterator[list[Path]]:
     """Yield one temporary path beside each of ``paths``; rename all on success, delete all on any failure.
 
-    Each rename is atomic (POSIX), and none happens before every file is complete and on disk, so a reader, or
-    a run after a crash, never meets half a file.
+    Each rename is atomic (POSIX), and none happens before every file is complete and on disk, so a reader, a second
+    run at the same time, or a run after a crash, never meets half a file.
     """
     finals = [Path(path) for path in paths]
-    temporaries = [path.with_name(f".{path.name}.part") for path in finals]
+    temporaries = [_temporary(path) for path in finals]
     try:
-        for path in finals:
-            path.parent.mkdir(parents=True, exist_ok=True)
         yield temporaries
         for temporary in temporaries:
             with temporary.open("rb") as file:
@@ -41,12 +40,31 @@ def atomic(*paths: str | Path) -> Iterator[list[Path]]:
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, for a file that is deleted afterwards if it was made."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
     try:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside ``path`` that is this process's own; what processes that were killed left there is deleted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for file in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        process = file.name.split(".")[-2]
+        if process.isdecimal() and not _is_running(int(process)):
+            file.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        pass
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

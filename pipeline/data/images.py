@@ -24,10 +24,9 @@ def decode(encoded: bytes, name: str) -> Image.Image:
         image.load()
         if max(image.size) > LONGEST * min(image.size):
             raise ValueError(f"{image.width} x {image.height} pixels")
-    except UnidentifiedImageError:
-        raise UserError(f"{name}: not a readable image (none of {', '.join(FORMATS)})") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{name}: not a readable image ({error})") from None
+    except Exception as error:  # Pillow raises whatever the bytes lead it into
+        reason = f"none of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
+        raise UserError(f"{name}: not a readable image ({reason})") from None
     with suppress(Exception):  # damaged EXIF raises whatever its bytes lead to (Pillow 8348, 8965)
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut at 255

@@ -12,9 +12,10 @@ bits of the SHA-256 of the file, so that one more image changes no other's id, s
 import os
 import shutil
 import tarfile
-import zlib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Self
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ from pipeline.base.files import atomic, write_csv
 
 SPLITS = ("train", "val", "test")
 SUFFIXES = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of files of images
+LARGEST = 1 << 28  # bytes of an encoded image: far above any photograph
 NAMES = ("images.tar", "index.csv", "classes.csv")
 
 
@@ -87,6 +89,86 @@ def _read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     return table
 
 
+class Limits:
+    """Holds the entries of an archive against what photographs are, so that no crafted one fills memory, disk or time.
+
+    Photographs are compressed already: an archive of them has hundreds of bytes an entry, and does not unpack to a
+    hundred times its size.
+    """
+
+    def __init__(self, archive: Path) -> None:
+        self._archive, self._size = archive, archive.stat().st_size
+        self._names: set[str] = set()
+        self._entries = self._total = 0
+
+    def check(self, name: str, size: int, may_repeat: bool = False) -> None:
+        """Count one entry of ``size`` bytes.
+
+        Raises:
+            UserError: its name leads out of the archive or has come before, it is far larger than a photograph, or all
+                entries together are far more than photographs.
+        """
+        self._entries += 1
+        self._total += 512 + size
+        fault = ""
+        if name.startswith("/") or ".." in PurePosixPath(name).parts:
+            fault = "its name leads out of the archive"
+        elif name in self._names and not may_repeat:
+            fault = "stands twice"
+        elif not 0 <= size <= LARGEST:
+            fault = f"its size is given as {size:,} bytes, which no photograph has"
+        elif self._entries > 10_000 + self._size / 100 or self._total > 2**30 + 100 * self._size:
+            fault = f"{self._entries:,} entries, {self._total:,} bytes so far, in only {self._size:,}: no photographs"
+        if fault:
+            raise UserError(f"{self._archive}, {name!r}: {fault}")
+        self._names.add(name)
+
+
+class _Header(tarfile.TarInfo):
+    """A header that is believed within limits only: of an extended one (x, g, X, L, K) tarfile reads all it claims."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)  # type: ignore[arg-type]
+        if not 0 <= header.size <= (1 << 20 if header.type in b"xgXLK" else LARGEST):
+            raise tarfile.TarError(f"{header.name!r} claims {header.size:,} bytes")
+        return header
+
+
+def read_tar(archive: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes | None]]:
+    """All entries of a tar file but folders, in its order, to its last byte; nothing is unpacked to disk.
+
+    Yields:
+        name; content, or None where it is not wanted, or is no plain file but a link, a device or full of holes.
+
+    Raises:
+        UserError: not a readable tar file, or an entry as :class:`Limits` refuses it.
+    """
+    last = ""
+    try:
+        limits = Limits(archive)
+        with tarfile.open(archive, "r:*", tarinfo=_Header) as tar:
+            while member := tar.next():
+                tar.members.clear()  # type: ignore[attr-defined]  # else tarfile remembers all, however many
+                last = member.name
+                limits.check(last, member.size, member.isdir())
+                if member.isdir():
+                    continue
+                file = tar.extractfile(member) if member.isreg() and not member.issparse() and wanted(last) else None
+                yield last, b"".join(iter(partial(file.read, 1 << 20), b"")) if file else None
+            while chunk := tar.fileobj.read(1 << 20):  # zeros; gzip's checksum comes behind them
+                limits.check("behind the last entry", len(chunk), may_repeat=True)
+                if chunk.strip(b"\0"):
+                    raise tarfile.TarError("something else follows")
+    except UserError:
+        raise
+    except Exception as error:  # tarfile raises whatever the bytes lead it into
+        unknown = isinstance(error, tarfile.ReadError) and not last
+        reason = "it does not begin as one" if unknown else (str(error) or type(error).__name__).splitlines()[0]
+        where = f" after {last!r}" if last else ""
+        raise UserError(f"{archive}: cannot be read as a tar file{where} ({reason}); get it again") from None
+
+
 def read_archive(archive: Path, ids: Mapping[str, int]) -> Iterator[tuple[int, str, bytes]]:
     """Stream images out of the archive, in its order, without unpacking it to disk.
 
@@ -97,19 +179,14 @@ def read_archive(archive: Path, ids: Mapping[str, int]) -> Iterator[tuple[int, s
         id, where it came from (for messages), the encoded image.
 
     Raises:
-        UserError: not a readable tar file, or (at its end) a wanted image was not in it.
+        UserError: as :func:`read_tar`, or (at its end) a wanted image was not in it.
     """
     missing = dict(ids)
-    try:
-        with tarfile.open(archive, "r:*") as tar:
-            while member := tar.next():
-                if member.isreg() and member.name in missing:
-                    file = tar.extractfile(member)
-                    assert file is not None
-                    yield missing.pop(member.name), f"{archive}, {member.name}", file.read()
-                tar.members.clear()  # type: ignore[attr-defined]  # else tarfile remembers all, however many
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise UserError(f"{archive}: cannot be read as a tar file ({error}); delete it and run again") from None
+    for name, content in read_tar(archive, missing.__contains__):
+        if name in missing:
+            if content is None:
+                raise UserError(f"{archive}, {name!r}: a link, a device or full of holes in place of an image")
+            yield missing.pop(name), f"{archive}, {name}", content
     if missing:
         raise UserError(
             f"{archive}: holds {len(ids) - len(missing):,} of the {len(ids):,} images that the index names "

@@ -8,9 +8,9 @@ import hashlib
 import io
 import os
 import re
+import stat
 import tarfile
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.base.errors import UserError, listed
-from pipeline.data.raw import SPLITS, SUFFIXES
+from pipeline.data.raw import SPLITS, SUFFIXES, Limits, read_tar
 
 Place = tuple[str | None, str]  # split, where a folder says it, and class
 
@@ -39,19 +39,15 @@ def read(
     """
     path = Path(settings["path"])
     others, alike = [], defaultdict(list)  # names of other files; names of images by the digest of their content
-    try:
-        with tarfile.open(scratch, "w", format=tarfile.PAX_FORMAT) as tar:  # no time stamp or owner goes into it
-            for name, content in _files(path):
-                hidden = any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
-                if content is None or hidden or PurePosixPath(name).suffix.lower() not in SUFFIXES:
-                    others.append(name)
-                    continue
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-                alike[hashlib.sha256(content).digest()].append(name)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise UserError(f"images.path = {path}: cannot be read ({error})") from None
+    with tarfile.open(scratch, "w", format=tarfile.PAX_FORMAT) as tar:  # no time stamp or owner goes into it
+        for name, content in _files(path):
+            if content is None:
+                others.append(name)
+                continue
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+            alike[hashlib.sha256(content).digest()].append(name)
     if others:
         note(f"{path}: left out, as links or no images ({len(others):,}): {listed(others)}")
         if any(re.search(r"\.hei[cf]$", name, re.IGNORECASE) for name in others):
@@ -77,40 +73,67 @@ def read(
 
 
 def _files(path: Path) -> Iterator[tuple[str, bytes | None]]:
-    """All files in a folder, zip or tar file: path in it, content (None: a link, a device, a name that is no text)."""
+    """All files in a folder, zip or tar file: path in it, content (None: no image by its name, a link, a device)."""
     if path.is_dir():
-        unreadable: list[str] = []
-        walk = os.walk(path, onerror=lambda error: unreadable.append(str(error.filename)))
-        for file in sorted(Path(folder) / name for folder, links, files in walk for name in [*links, *files]):
-            name = file.relative_to(path).as_posix()
-            try:
-                if file.is_symlink() or not file.is_dir():
-                    regular = file.is_file() and not file.is_symlink() and _is_text(name)
-                    yield name, file.read_bytes() if regular else None
-            except OSError:
-                unreadable.append(name)
-        if unreadable:
-            raise UserError(f"{path}: {len(unreadable):,} files cannot be read: {listed(unreadable)}")
-    elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for info in sorted(archive.infolist(), key=lambda info: info.filename):
-                if not info.is_dir():
-                    yield info.filename, archive.read(info)
-    elif path.is_file() and tarfile.is_tarfile(path):
-        with tarfile.open(path) as tar:
-            for member in tar:
-                content = tar.extractfile(member) if member.isreg() else None
-                if not member.isdir():
-                    yield member.name, content.read() if content else None
-    else:
+        yield from _in_folder(path)
+    elif not path.is_file():
         raise UserError(f"images.path = {path}: no folder, zip or tar file")
+    else:
+        with path.open("rb") as file:
+            is_zip = file.read(2) == b"PK"
+        yield from _in_zip(path) if is_zip else read_tar(path, _is_image)
 
 
-def _is_text(name: str) -> bool:
+def _in_folder(path: Path) -> Iterator[tuple[str, bytes | None]]:
+    unreadable: list[str] = []
+    walk = os.walk(path, onerror=lambda error: unreadable.append(str(error.filename)))
+    for file in sorted(Path(folder) / name for folder, links, files in walk for name in [*links, *files]):
+        name = file.relative_to(path).as_posix()
+        try:
+            if file.is_symlink() or not file.is_dir():
+                wanted = file.is_file() and not file.is_symlink() and _is_image(name)
+                yield name, file.read_bytes() if wanted else None
+        except OSError:
+            unreadable.append(name)
+    _refuse(path, unreadable)
+
+
+def _in_zip(path: Path) -> Iterator[tuple[str, bytes | None]]:
+    unreadable: list[str] = []
+    limits = Limits(path)
     try:
-        return bool(name.encode())
-    except UnicodeEncodeError:  # bytes of another encoding
+        archive = zipfile.ZipFile(path)
+    except Exception as error:  # zipfile raises whatever the bytes lead it into
+        raise UserError(f"images.path = {path}: cannot be read as a zip file ({error}); get it again") from None
+    with archive:
+        entries = sorted(archive.infolist(), key=lambda entry: entry.filename)
+        for entry in entries:
+            limits.check(entry.filename, entry.file_size, entry.is_dir())
+        for entry in entries:
+            regular = stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG)
+            try:
+                content = archive.read(entry) if regular and _is_image(entry.filename) else None
+            except Exception:  # as above
+                unreadable.append(entry.filename)
+            else:
+                if not entry.is_dir():
+                    yield entry.filename, content
+    _refuse(path, unreadable)
+
+
+def _refuse(path: Path, unreadable: list[str]) -> None:
+    if unreadable:
+        raise UserError(f"images.path = {path}: {len(unreadable):,} files cannot be read: {listed(unreadable)}")
+
+
+def _is_image(name: str) -> bool:
+    """By its name; hidden files, and names in bytes of another encoding, are none."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
         return False
+    hidden = any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+    return not hidden and PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 def _places(names: list[str], path: Path) -> dict[str, Place]:

@@ -6,13 +6,29 @@ from pydantic import Field, model_validator
 
 from pipeline.base.schema import Count, Rate, Section, Seed, Side, Text, Threads
 
+Checksum = Annotated[str, Field(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{8,64})$")]
 Share = Annotated[float, Field(strict=True, gt=0, lt=0.5)]
 
 
-class File(Section):
+class Mirror(Section):
+    """A source whose bytes are others, such as the same weights in another format."""
+
     url: Text
-    checksum: Annotated[str, Field(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{8,64})$")]
+    checksum: Checksum
+
+
+class File(Section):
+    url: Text | Annotated[list[Text | Mirror], Field(min_length=1)]
+    checksum: Checksum
     path: Annotated[str, Field(pattern=r"^data(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+$")]
+
+    @property
+    def sources(self) -> list[tuple[str, str]]:
+        """URL and checksum of each source, in order."""
+        sources = self.url if isinstance(self.url, list) else [self.url]
+        return [
+            (source, self.checksum) if isinstance(source, str) else (source.url, source.checksum) for source in sources
+        ]
 
 
 class DrawnImages(Section):

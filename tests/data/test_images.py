@@ -76,8 +76,9 @@ def test_sixteen_bits_are_scaled_and_cmyk_is_converted() -> None:
         (encoded(half_red(), "PNG")[:60], "truncated"),
         (encoded(Image.new("1", (20_000, 20_000)), "PNG"), "could be decompression bomb"),
         (encoded(Image.new("1", (10_000, 16)), "PNG"), "10000 x 16 pixels"),
+        (encoded(half_red(), "AVIF").replace(b"iloc", b"free"), "Failed to decode image"),
     ],
-    ids=["EPS", "cut short", "bomb", "strip"],
+    ids=["EPS", "cut short", "bomb", "strip", "damaged AVIF"],
 )
 def test_what_is_no_photograph_is_refused(content: bytes, reason: str) -> None:
     with pytest.raises(UserError, match=f"x: not a readable image .*{reason}"):

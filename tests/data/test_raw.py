@@ -1,6 +1,7 @@
 """Raw data has one form, and is read from exactly the images that its index names."""
 
 import gzip
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import pandas as pd
 import pytest
 
 from pipeline.base.errors import UserError
-from pipeline.data.raw import read_archive, read_classes, read_index, write_raw
-from tests.conftest import Run, jpeg, write_archive
+from pipeline.data.raw import LARGEST, Limits, read_archive, read_classes, read_index, write_raw
+from tests.conftest import Run, write_archive
 
 
 def members(*ids: int) -> dict[str, int]:
@@ -61,13 +62,69 @@ def test_archive_with_too_few_images(tmp_path: Path) -> None:
         list(read_archive(archive, members(1, 2, 3)))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "not gzip"])
-def test_damaged_archive(tmp_path: Path, damage: str) -> None:
-    content = write_archive(tmp_path / "whole.tgz", {n: jpeg(n) for n in range(1, 9)}).read_bytes()
+def entry(name: str, size: int = 0, kind: bytes = b"0", content: bytes = b"") -> bytes:
+    """One entry as it stands in a tar file; its header may claim any size."""
+    header = bytearray(tarfile.TarInfo(name).tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = (b"\x80" if size >= 0 else b"\xff") + (size % 256**11).to_bytes(11)
+    header[148:156], header[156:157] = b" " * 8, kind
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + content + b"\0" * (-len(content) % 512)
+
+
+WHOLE = b"".join(entry(f"jpg/image_{n:05d}.jpg", 3, content=b"abc") for n in range(1, 4))
+END = b"\0" * 1024
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (WHOLE + entry("/etc/1.jpg") + END, r", '/etc/1.jpg': its name leads out"),
+        (WHOLE + entry("jpg/../../1.jpg") + END, r", 'jpg/../../1.jpg': its name leads out"),
+        (WHOLE + entry("jpg/image_00001.jpg") + END, r", 'jpg/image_00001.jpg': stands twice"),
+        (entry("jpg/image_00001.jpg", kind=b"2") + WHOLE + END, r", 'jpg/image_00001.jpg': a link, a device"),
+        (entry("jpg/image_00001.jpg", kind=b"3") + END, r", 'jpg/image_00001.jpg': a link, a device"),
+        (WHOLE + entry("x", 2**50) + END, r"after 'jpg/image_00003.jpg' \('x' claims 1,125,899,906,842,624 bytes"),
+        (WHOLE + entry("x", -1024) + END, r"\('x' claims -1,024 bytes\)"),
+        (entry("x", 2**50, b"x") + WHOLE + END, r"\('x' claims 1,125,899,906,842,624 bytes"),
+        (entry("x", 2**24, b"L", bytes(2**24)) + WHOLE + END, r"\('x' claims 16,777,216 bytes"),
+        (entry("x", 18, b"x", b"18 size=-99999999\n") + entry("y") + END, r"'y': its size is given as -99,999,999"),
+        (entry("x", 5, b"L", b"name\0") * 3000 + END, "maximum recursion depth"),
+        (WHOLE + END + WHOLE + END, r"after 'jpg/image_00003.jpg' \(something else follows\)"),
+        (WHOLE + b"".join(entry(f"{n}.jpg") for n in range(12_000)) + END, r"'10\d\d\d.jpg': 10,\d\d\d entries, "),
+        (b"<html>", r"\(it does not begin as one\)"),
+        (b"", r"\(it does not begin as one\)"),
+    ],
+)
+def test_a_crafted_archive_is_refused_and_the_entry_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "bad.tgz"
-    path.write_bytes(content[: len(content) // 2] if damage == "truncated" else gzip.decompress(content)[:700])
-    with pytest.raises(UserError, match=r"bad\.tgz: cannot be read as a tar file"):
-        list(read_archive(path, members(*range(1, 9))))
+    path.write_bytes(gzip.compress(content, 1))
+    with pytest.raises(UserError, match=rf"bad\.tgz.*{message}") as error:
+        list(read_archive(path, members(1, 2, 3)))
+    assert "\n" not in str(error.value)
+
+
+def test_a_bomb_of_sizes_that_are_each_allowed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"...")
+    limits = Limits(tmp_path / "small")
+    for number in range(3):
+        limits.check(str(number), LARGEST)
+    with pytest.raises(UserError, match=r"small, 'last': 4 entries, 1,073,743,872 bytes so far, in only 3"):
+        limits.check("last", LARGEST)
+
+
+def test_damage_is_noticed_to_the_last_byte_and_what_nobody_asked_for_is_passed_over(tmp_path: Path) -> None:
+    others = (
+        entry("jpg/image_abc.jpg") + entry("x/image_00001.txt") + entry("jpg", kind=b"5") + entry("link", kind=b"2")
+    )
+    whole = gzip.compress(WHOLE + others + END)
+    path = tmp_path / "archive.tgz"
+    path.write_bytes(whole)
+    assert [content for _, _, content in read_archive(path, members(1, 2, 3))] == [b"abc"] * 3
+    flipped = whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:]
+    for damaged in (whole[: len(whole) // 2], whole[:-4], flipped, whole + whole, whole + b"more"):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"archive\.tgz.*cannot be read as a tar file|stands twice"):
+            list(read_archive(path, members(1, 2, 3)))
 
 
 def test_stage_with_an_unreadable_jpeg_writes_nothing(project: Path, run: Run) -> None:

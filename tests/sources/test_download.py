@@ -1,100 +1,297 @@
-"""Files come from http, file: and paths; only with the right checksum, and whole or not at all."""
+"""Files come from servers of all kinds, file: and paths; whole and with the right checksum, or not at all."""
 
 import hashlib
 import http.server
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.base.errors import UserError
 from pipeline.params import load_params
-from pipeline.sources.download import fetch
+from pipeline.sources.download import RETRY, UnreachableError, fetch
 from tests.conftest import TINY, Run
-from tools.sandbox import PROJECT, merge, update
+from tools.sandbox import PROJECT, environment, merge, update
 
 CONTENT = bytes(range(256)) * 5000
+SIZE = len(CONTENT)
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+QUICK = RETRY.new(backoff_factor=0.01, backoff_jitter=0.01, retry_after_max=0.2)
+Answer = Callable[["Handler"], None]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """/file is whole, /short promises more than it sends, /moved points to /file; all else is not found."""
+    """Answers each request by the next of its server's answers; the last one stays."""
 
     def do_GET(self) -> None:
-        if self.path == "/moved":
-            self.send_response(302)
-            self.send_header("Location", "/file")
-            self.end_headers()
-            return
-        if self.path not in ("/file", "/short"):
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(CONTENT)))
-        self.end_headers()
-        self.wfile.write(CONTENT if self.path == "/file" else CONTENT[:1000])
+        asked, answers = self.server.asked, self.server.answers  # type: ignore[attr-defined]
+        asked.append(dict(self.headers))
+        answers[min(len(asked), len(answers)) - 1](self)
 
     def log_message(self, format: str, *arguments: object) -> None:
         pass
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_address[1]}"
-        running.shutdown()
+def say(status: int = 200, body: bytes = CONTENT, length: int = -1, **headers: str) -> Answer:
+    """An answer that promises ``length`` bytes (by default as many as there are) and then sends ``body``."""
+
+    def answer(request: Handler) -> None:
+        request.send_response(status)
+        for name, value in {"Content-Length": str(len(body) if length < 0 else length), **headers}.items():
+            request.send_header(name.replace("_", "-"), value)
+        request.end_headers()
+        with suppress(ConnectionError):  # who has seen enough hangs up
+            request.wfile.write(body)
+
+    return answer
 
 
-@pytest.mark.parametrize("checksum", [MD5, SHA256, SHA256[: len("sha256:") + 8]])
-@pytest.mark.parametrize("path", ["/file", "/moved"])
-def test_fetch_over_http(server: str, tmp_path: Path, path: str, checksum: str) -> None:
-    fetch(server + path, checksum, tmp_path / "out", "key")
-    assert (tmp_path / "out").read_bytes() == CONTENT
+def cut(size: int, mark: str = '"1"') -> Answer:
+    return say(body=CONTENT[:size], length=SIZE, ETag=mark)
 
 
-def test_fetch_from_a_path_and_a_file_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def rest(request: Handler) -> None:
+    """What a Range asks for, if If-Range has the right mark; else all."""
+    start = int(request.headers.get("Range", "bytes=0-")[6:-1]) if request.headers.get("If-Range") == '"1"' else 0
+    part = f"bytes {start}-{SIZE - 1}/{SIZE}" if start else ""
+    say(206 if start else 200, CONTENT[start:], Content_Range=part, ETag='"1"')(request)
+
+
+def stall(request: Handler) -> None:
+    cut(1000)(request)
+    request.wfile.flush()
+    request.server.closing.wait(2)  # type: ignore[attr-defined]
+
+
+def drop(request: Handler) -> None:
+    """A connection that ends without an answer."""
+
+
+Server = Callable[..., Any]
+
+
+@pytest.fixture
+def serve() -> Iterator[Server]:
+    running = []
+
+    def start(*answers: Answer) -> Any:
+        server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.answers, server.asked, server.closing = answers, [], threading.Event()
+        server.url = f"http://127.0.0.1:{server.server_address[1]}/file"
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.closing.set()
+        server.shutdown()
+        server.server_close()
+
+
+class Place:
+    """Where a file goes, and what was said on its way."""
+
+    def __init__(self, folder: Path) -> None:
+        self.out, self.partial, self.notes = folder / "out", folder / "downloads" / "file.part", list[str]()
+
+    def fetch(self, *sources: str | tuple[str, str], checksum: str = SHA256) -> bytes:
+        pairs = [(source, checksum) if isinstance(source, str) else source for source in sources]
+        fetch(pairs, self.out, self.partial, "download.x", self.notes.append, QUICK, (0.5, 0.5))
+        return self.out.read_bytes()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_a_path_a_file_url_and_a_weaker_checksum(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "a folder" / "file 1"
     source.parent.mkdir()
     source.write_bytes(CONTENT)
     monkeypatch.chdir(tmp_path)
-    for number, url in enumerate([str(source), "a folder/file 1", source.as_uri()]):
-        fetch(url, MD5, tmp_path / str(number), "key")
-        assert (tmp_path / str(number)).read_bytes() == CONTENT
+    for url in (str(source), "a folder/file 1", source.as_uri()):
+        assert place.fetch(url) == CONTENT
+    assert not place.notes
+    for checksum in (MD5, SHA256[: len("sha256:") + 8]):
+        assert place.fetch(str(source), checksum=checksum) == CONTENT
+        assert place.notes.pop() == f"download.x.checksum = {checksum} fits other files too; the full one is {SHA256}"
 
 
 @pytest.mark.parametrize(
-    ("path", "checksum", "message"),
+    "answers",
     [
-        ("/missing", MD5, "Not Found"),
-        ("/short", MD5, "cut short, 1,000 of 1,280,000 bytes"),
-        ("/file", "md5:" + "0" * 32, rf"have {MD5}, but download\.x\.checksum = md5:0000"),
+        [say()],  # whole
+        [say(500), say(503), rest],
+        [say(429, Retry_After="86400"), rest],
+        [drop, rest],
+        [stall, rest],
+        [cut(1000), cut(70_000), rest],
+        [cut(1000, ""), say()],  # no mark to go by: from the start
+        [cut(1000), say(206, CONTENT[500:], Content_Range=f"bytes 500-{SIZE - 1}/{SIZE}"), rest],  # another part
+        [cut(1000), say(206, CONTENT[500:-500], Content_Range=f"bytes 1000-{SIZE - 1}/{SIZE}"), rest],  # wrong bytes
+        [cut(1000), say(416, b"", Content_Range="bytes */500"), rest],
+        [cut(1000), say(ETag='"1"')],  # ignores the range
+        [say(302, b"", Location="/elsewhere"), say()],
     ],
 )
-def test_failures_name_the_key_and_the_url(server: str, tmp_path: Path, path: str, checksum: str, message: str) -> None:
-    with pytest.raises(UserError, match=message) as error:
-        fetch(server + path, checksum, tmp_path / "out", "download.x")
-    assert f"download.x.url = {server}{path}" in str(error.value)
+def test_what_a_second_try_mends(place: Place, serve: Server, answers: list[Answer]) -> None:
+    server = serve(*answers)
+    assert place.fetch(server.url) == CONTENT
+    assert len(server.asked) == len(answers)
+    assert not place.partial.exists()
+    assert not Path(f"{place.partial}.origin").exists()
 
 
-def test_stage_leaves_nothing_behind_when_a_file_is_wrong(tmp_path: Path, run: Run) -> None:
-    """Another checksum: one line, exit code 1, no out."""
+def test_a_later_run_goes_on_where_the_last_one_ended(place: Place, serve: Server) -> None:
+    server = serve(cut(500_000), say(404))
+    with pytest.raises(UserError, match=r"404 Not Found"):
+        place.fetch(server.url)
+    assert place.partial.stat().st_size > 400_000
+    server.answers = [*server.answers, rest]
+    assert place.fetch(server.url) == CONTENT
+    assert server.asked[-1]["If-Range"] == '"1"'
+    assert int(server.asked[-1]["Range"][6:-1]) > 400_000
+
+
+def test_a_file_that_changed_meanwhile_is_begun_anew(place: Place, serve: Server) -> None:
+    server = serve(cut(1000, '"0"'), say(404), rest)
+    with pytest.raises(UserError):
+        place.fetch(server.url)
+    assert place.fetch(server.url) == CONTENT
+    assert (server.asked[-1]["Range"], server.asked[-1]["If-Range"]) == ("bytes=1000-", '"0"')
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (say(404), "the server answers 404 Not Found"),
+        (say(500), "the server answers 500 Internal Server Error"),
+        (cut(1000, ""), r"broke off after 1,000 bytes: .*1000 bytes read, 1279000 more expected"),
+        (say(length=1000), r"damaged, or another file: 1,000 bytes with sha256:\w+, not sha256:"),
+        (say(body=b"\n<!DOCTYPE html>"), "a web page, or another file: 16 bytes"),
+        (say(body=b"<html>", Content_Type="text/html; charset=utf-8"), "a web page in place of the file"),
+        (say(302, b"", Location="/file"), "Exceeded 10 redirects"),
+        (say(302, b"", Location="file:///etc/hostname"), "No connection adapters were found for 'file:"),
+        (say(body=CONTENT[:-1] + b"x"), f"another file: {SIZE:,} bytes"),
+    ],
+)
+def test_what_no_try_mends_never_gets_its_name_and_the_next_source_is_asked(
+    place: Place, serve: Server, answer: Answer, message: str
+) -> None:
+    bad, good = serve(answer), serve(say())
+    with pytest.raises(UserError, match=rf"^download\.x\.url: {bad.url}: .*{message}") as error:
+        place.fetch(bad.url)
+    assert "\n" not in str(error.value)
+    assert not isinstance(error.value, UnreachableError)
+    assert not place.out.exists()
+    assert place.fetch(bad.url, good.url) == CONTENT
+
+
+def test_sources_may_have_checksums_of_their_own_and_nobody_answering_is_told_apart(
+    place: Place, serve: Server
+) -> None:
+    gone, other = serve(), serve(say(body=b"another format"))
+    gone.shutdown()
+    gone.server_close()
+    with pytest.raises(UnreachableError, match=r"Connection refused.*Failed to resolve"):
+        place.fetch(gone.url, "https://nowhere.invalid/file")
+    assert (
+        place.fetch(gone.url, (other.url, "sha256:" + hashlib.sha256(b"another format").hexdigest()))
+        == b"another format"
+    )
+
+
+@pytest.mark.parametrize("checksum", [MD5, SHA256[:-1]])
+def test_plain_http_needs_a_full_sha256(place: Place, serve: Server, checksum: str) -> None:
+    server = serve(say())
+    with pytest.raises(UserError, match=r"plain http .* is believed only with a full sha256"):
+        place.fetch(server.url, checksum=checksum)
+    assert not place.partial.exists()
+
+
+def test_proxies_of_the_environment_are_used(place: Place, serve: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", serve(say()).url)
+    assert place.fetch("http://nowhere.invalid/file") == CONTENT
+
+
+def write_project(project: Path, **files: dict[str, Any]) -> Path:
+    update(project, merge(TINY, {"download": files}))
+    return project
+
+
+def test_two_processes_at_once_get_the_file_both(tmp_path: Path, serve: Server, run: Run) -> None:
+    """The first holds the partial file while the server waits; the second waits for the first."""
+    going = threading.Event()
+
+    def slow(request: Handler) -> None:
+        going.wait(10)
+        say()(request)
+
+    server = serve(slow)
+    project = write_project(tmp_path, file={"url": server.url, "checksum": SHA256, "path": "data/x/file"})
+    command = [sys.executable, "-m", "stages", "download", "file"]
+    options: dict[str, Any] = {"cwd": project, "env": environment(), "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **options) as first, subprocess.Popen(command, **options) as second:
+        waits = [process.stdout for process in (first, second) if process.stdout]
+        threading.Timer(3, going.set).start()
+        printed = [stream.read() for stream in waits]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "waiting for another process" in "".join(printed)
+    assert (project / "data" / "x" / "file").read_bytes() == CONTENT
+    assert [path.name for path in (project / "data" / "x").iterdir()] == ["file"]
+
+
+def test_one_failed_file_leaves_the_others_and_a_wrong_one_leaves_nothing(tmp_path: Path, run: Run) -> None:
+    """Under DVC: what arrived is not fetched again."""
     (tmp_path / "source").write_bytes(CONTENT)
-    bad = {"url": str(tmp_path / "source"), "checksum": "md5:" + "0" * 32, "path": "data/x/file"}
-    project = tmp_path / "project"
-    update(project, merge(TINY, {"download": {"file": bad}}))
-    result = run(project, "stages", "download", "file")
+    source = str(tmp_path / "source")
+    good = {"url": ["nowhere", source], "checksum": SHA256, "path": "data/x/good"}
+    bad = {"url": [source], "checksum": "md5:" + "0" * 32, "path": "data/x/bad"}
+    project = write_project(tmp_path / "project", bad=bad, good=good)
+    result = run(project, "dvc", "repro", "--keep-going", "download")
+    assert result.returncode != 0
+    assert f"error: download.bad.url: {source}: damaged, or another file: {SIZE:,} bytes" in result.stdout
+    assert [path.name for path in (project / "data" / "x").iterdir() if path.name != ".gitignore"] == ["good"]
+    assert "Stage 'download@good' didn't change" in run(project, "dvc", "repro", "--keep-going", "download").stdout
+
+
+def test_without_a_network_every_file_is_named_and_those_brought_by_hand_are_taken(tmp_path: Path, run: Run) -> None:
+    files = {
+        name: {"url": f"https://nowhere.invalid/{name}", "checksum": SHA256, "path": f"data/x/{name}"}
+        for name in ("one", "two")
+    }
+    project = write_project(tmp_path / "project", **files)
+    result = run(project, "stages", "download", "one")
     assert result.returncode == 1
-    assert result.stdout.startswith("error: download.file.url = ")
     assert result.stdout.count("\n") == 1
-    assert not list((project / "data" / "x").iterdir())
+    assert (
+        "Without a network, bring https://nowhere.invalid/one as downloads/x/one, "
+        "https://nowhere.invalid/two as downloads/x/two; or try make demo" in result.stdout
+    )
+    (project / "downloads" / "x" / "one").write_bytes(CONTENT)
+    assert run(project, "stages", "download", "one").returncode == 0
+    assert (project / "data" / "x" / "one").read_bytes() == CONTENT
 
 
-def test_defaults_are_the_official_files() -> None:
+def test_defaults_are_the_official_files_first_with_full_checksums() -> None:
     download = load_params(PROJECT / "params.yaml").download
-    assert download["archive"].checksum == "md5:52808999861908f626f3c1f4e79d11fa"
-    assert download["labels"].checksum == "md5:e0620be6f572b9609742df49c70aed4d"
-    assert download["splits"].checksum == "md5:a5357ecc9cb78c4bef273ce3793fc85c"
-    assert download["backbone"].url.endswith("/resnet18-f37072fd.pth")
+    for name, host in {
+        "archive": "robots.ox",
+        "labels": "robots.ox",
+        "splits": "robots.ox",
+        "backbone": "pytorch",
+    }.items():
+        sources = download[name].sources
+        assert host in sources[0][0]
+        assert len(sources) == 2
+        for url, checksum in sources:
+            assert url.startswith("https://")
+            assert len(checksum) == len(SHA256)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import tarfile
 import zipfile
 from pathlib import Path
@@ -151,9 +152,51 @@ def test_a_folder_that_cannot_be_learned_from_is_refused(
 
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"<html>")
-    for path in (tmp_path / "x.zip", tmp_path / "nothing"):
-        with pytest.raises(UserError, match="no folder, zip or tar file"):
-            read(path, tmp_path)
+    for name, message in {"x.zip": "cannot be read as a tar file", "nothing": "no folder, zip or tar file"}.items():
+        with pytest.raises(UserError, match=message):
+            read(tmp_path / name, tmp_path)
+
+
+def write_zip(path: Path, *more: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, content in [*many(12).items(), *more]:
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("/etc/1.jpg", 0, "'/etc/1.jpg': its name leads out"),
+        ("../1.jpg", 0, "'../1.jpg': its name leads out"),
+        ("class 2/1.jpg", 0, "'class 2/1.jpg': stands twice"),
+        ("class 2/x.jpg", 9999, "'class 2/x.jpg': its size is given as 9,999 bytes"),
+    ],
+)
+def test_a_crafted_zip_is_refused_and_the_entry_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, size: int, message: str
+) -> None:
+    monkeypatch.setattr("pipeline.data.raw.LARGEST", 9998)
+    with pytest.raises(UserError, match=message):
+        read(write_zip(tmp_path / "x.zip", (name, bytes(size))), tmp_path)
+
+
+def test_in_a_zip_links_are_left_out_and_all_that_is_damaged_is_named(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("class 2/link.jpg")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    path = write_zip(tmp_path / "x.zip", (link, b"/etc/hostname"))
+    assert "left out, as links or no images (1): 'class 2/link.jpg'" in read(path, tmp_path)[2][0]
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        for name in ("class 2/3.jpg", "class 10/5.jpg"):
+            content[archive.getinfo(name).header_offset + 300] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"2 files cannot be read: 'class 10/5.jpg', 'class 2/3.jpg'"):
+        read(path, tmp_path)
+    path.write_bytes(content[:2000])
+    with pytest.raises(UserError, match="cannot be read as a zip file"):
+        read(path, tmp_path)
 
 
 def test_all_files_that_cannot_be_read_are_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
