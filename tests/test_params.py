@@ -1,16 +1,20 @@
 """params.yaml: the published experiment by default, and no value that is not understood."""
 
+import copy
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from dvc.utils.serialize import parse_yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.base.device import torch_device
 from pipeline.base.errors import UserError
-from pipeline.params import load_params, read_yaml
+from pipeline.params import Params, load_params, read_yaml
 from tools.sandbox import PROJECT, merge
 
 DEFAULTS = read_yaml(PROJECT / "params.yaml")
@@ -125,3 +129,46 @@ def test_a_device_that_is_named_but_absent_is_an_error(monkeypatch: pytest.Monke
     with pytest.raises(UserError, match=r"runtime\.device = cuda, but this machine has only"):
         torch_device("cuda", 2)
     assert torch_device("cpu", 2).type == "cpu"
+
+
+def places(value: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every section and key of params.yaml."""
+    parts = value.items() if isinstance(value, dict) else []
+    return [path, *(place for key, part in parts for place in places(part, (*path, key)))]
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(places(DEFAULTS)), ANYTHING)
+def test_whatever_stands_somewhere_is_params_or_an_error_for_people(place: tuple[str, ...], value: Any) -> None:
+    changed = copy.deepcopy(DEFAULTS)
+    section = changed
+    for key in place[:-1]:
+        section = section[key]
+    if place:
+        section[place[-1]] = value
+    assert_answered(yaml.safe_dump(changed if place else value, allow_unicode=True))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text())
+def test_whatever_text_it_is_ends_in_an_error_for_people(text: str) -> None:
+    assert_answered(text)
+
+
+def assert_answered(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        try:
+            answer: Params | str = load_params(path)
+        except UserError as error:
+            answer = str(error)
+        lines = answer.splitlines() if isinstance(answer, str) else []
+        assert all(line.strip().startswith(str(path)) for line in lines)
