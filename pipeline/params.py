@@ -99,7 +99,8 @@ def load_params(path: str | Path) -> Params:
 def _explain(fault: ErrorDetails) -> tuple[str, str]:
     """One fault that pydantic found: the key (with its value where that is the fault), and what is allowed."""
     # pydantic adds the branch of a union to the location ('constrained-int'); it is no key of the file.
-    location = [str(part) for part in fault["loc"] if not str(part).startswith(("constrained-", "literal["))]
+    parts = [str(part) for part in fault["loc"] if not str(part).startswith(("constrained-", "literal["))]
+    location = [part if part.isprintable() else repr(part) for part in parts]
     key = ".".join(location) or "(top level)"
     if fault["type"] == "extra_forbidden":
         return key, "unknown key; the comments in params.yaml tell those that exist"
