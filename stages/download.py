@@ -7,22 +7,20 @@ from pipeline.base.files import atomic
 from pipeline.params import Params
 from pipeline.sources.download import UnreachableError, fetch
 
-ARRIVALS = Path("downloads")  # files under way, and those that people bring; DVC empties the place of the outs
+ARRIVALS = Path("downloads")  # files under way, and those that people bring; DVC empties the places of the outs
 
 
 def main(params: Params, name: str) -> None:
     file = choose(params.download, name, "download")
-    places = {key: ARRIVALS / Path(wanted.path).relative_to("data") for key, wanted in params.download.items()}
-    brought = [(str(places[name]), checksum) for _, checksum in file.sources if places[name].exists()]
-    partial = places[name].with_name(f"{places[name].name}.part")
-
-    def note(line: str) -> None:
-        print(f"note: {line}", flush=True)
-
+    place = ARRIVALS / Path(file.path).relative_to("data")
+    brought = [(str(place), checksum) for _, checksum in file.sources] if place.exists() else []
+    sources, partial = [*dict.fromkeys(brought), *file.sources], place.with_name(f"{place.name}.part")
     try:
         with atomic(file.path) as (path,):
-            fetch([*dict.fromkeys(brought), *file.sources], path, partial, f"download.{name}", note)
+            fetch(sources, path, partial, f"download.{name}", lambda line: print(f"note: {line}", flush=True))
     except UnreachableError as error:
-        urls = {key: wanted.sources[0][0] for key, wanted in params.download.items()}
-        files = ", ".join(f"{url} as {places[key]}" for key, url in urls.items())
-        raise UserError(f"{error}. Without a network, bring {files}; or try make demo, which needs none") from None
+        every = [(other.sources[0][0], Path(other.path).relative_to("data")) for other in params.download.values()]
+        wanted = ", ".join(f"{url} as {path}" for url, path in every)
+        raise UserError(
+            f"{error}. Without a network, bring {wanted} into {ARRIVALS.resolve()}; or try make demo, which needs none"
+        ) from None

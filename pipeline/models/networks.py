@@ -4,6 +4,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import cast
 
 import safetensors.torch
@@ -12,7 +13,7 @@ import torchvision.models
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
 
-from pipeline.base.errors import UserError
+from pipeline.base.errors import UserError, listed
 
 State = dict[str, Tensor]
 AUXILIARY = ("googlenet", "inception_v3")  # networks with further heads, for training on ImageNet only
@@ -21,21 +22,35 @@ AUXILIARY = ("googlenet", "inception_v3")  # networks with further heads, for tr
 def read_backbone(path: Path) -> State:
     """A state dict, on the CPU: a file of safetensors, or of ``torch.save`` (tensors only, by ``weights_only``).
 
+    The content says which of both, not the name. The prefix ``module.`` of :class:`torch.nn.DataParallel` is removed.
+
     Raises:
-        UserError: not such a file.
+        UserError: not such a file, or values that are no finite numbers.
     """
     try:
         with path.open("rb") as file:
             is_safetensors = file.read(9)[8:] == b"{"  # 8 bytes of length, then JSON
         if is_safetensors:
-            return dict(safetensors.torch.load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            state = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-            raise ValueError("it holds something else")
-        return dict(state)
+            names = (
+                f"a dict of {', '.join(map(str, [*state][:5]))}" if isinstance(state, Mapping) else type(state).__name__
+            )
+            raise ValueError(f"it holds {names}")
+        if all(str(name).startswith("module.") for name in state):
+            state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+        odd = [str(name) for name, tensor in state.items() if not tensor.float().isfinite().all()]
     except Exception as error:  # torch.load raises whatever the bytes lead it into
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = re.split(r"\. |\n", str(error).strip() or type(error).__name__)[0]
+        if isinstance(error, UnpicklingError):  # whose advice is to run what it refused
+            code = re.search(r"GLOBAL (\S+)", str(error))
+            reason = f"it would run {code[1]}" if code else "torch.save made no such file"
         raise UserError(f"{path}: not a state dict of tensors ({reason}); check backbone.path in params.yaml") from None
+    if odd:
+        raise UserError(f"{path}: values that are infinite or no numbers, in {listed(odd)}; check backbone.path")
+    return {str(name): tensor for name, tensor in state.items()}
 
 
 def pretrained_network(network: str, state: State) -> nn.Module:
@@ -52,13 +67,12 @@ def pretrained_network(network: str, state: State) -> nn.Module:
     head = head_name(model)
     weight = state.get(f"{head}.weight")
     try:
-        if weight is not None and len(weight) != model.get_submodule(head).out_features:
-            model = build(network, len(weight))
+        if weight is not None and weight.ndim == 2 and len(weight) != model.get_submodule(head).out_features:
+            model = build(network, len(weight) or 1)
         load_weights(model, state)
     except RuntimeError as error:
-        first = (str(error).strip().splitlines()[1:] or [str(error)])[0].strip()
         raise UserError(
-            f"params.yaml: the weights of backbone.path do not fit {network} ({first[:120]}…): "
+            f"params.yaml: the weights of backbone.path do not fit {network} ({error}): "
             "backbone.network and backbone.path must belong together"
         ) from None
     return model.eval()
@@ -86,7 +100,7 @@ def load_weights(model: nn.Module, state: State) -> None:
     only the network's own is given, so that older files of other networks are read as old ones.
 
     Raises:
-        RuntimeError: it does not fit.
+        RuntimeError: it does not fit; on one line.
     """
     wanted = OrderedDict(
         (re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name), tensor)
@@ -94,7 +108,18 @@ def load_weights(model: nn.Module, state: State) -> None:
         if not name.startswith(("aux1.", "aux2.", "AuxLogits."))
     )
     wanted._metadata = {"": {"version": model._version}}  # type: ignore[attr-defined]
-    model.load_state_dict(wanted)
+    faults = []
+    for name, own in model.state_dict().items():
+        given = wanted.get(name, own)
+        if given.shape != own.shape and own.ndim:
+            faults.append(f"{name} is {list(given.shape)} in place of {list(own.shape)}")
+        elif own.is_floating_point() and not given.is_floating_point():
+            faults.append(f"{name} is {given.dtype}")
+    if not faults:
+        missing, unexpected = model.load_state_dict(wanted, strict=False)
+        faults = [f"{name} is missing" for name in missing] + [f"{name} is unknown to it" for name in unexpected]
+    if faults:
+        raise RuntimeError("; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else ""))
 
 
 def head_name(model: nn.Module) -> str:

@@ -1,7 +1,9 @@
 """The network: the published parameter counts, a cut that changes no bit, weights that fit or are refused."""
 
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torchvision.models import get_model
 from pipeline.base.errors import UserError
 from pipeline.models.gradcam import gradcam
 from pipeline.models.networks import (
+    State,
     category_names,
     check_runs,
     head_name,
@@ -236,17 +239,71 @@ def test_weights_of_another_network_are_refused() -> None:
         head_name(get_model("squeezenet1_0", weights=None))
 
 
-@pytest.mark.parametrize("content", [b"<html>", b""])
-def test_what_is_no_state_dict_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "backbone.pth").write_bytes(content)
-    with pytest.raises(UserError, match="not a state dict"):
-        read_backbone(tmp_path / "backbone.pth")
+class Code:
+    """A pickle of it runs a harmless command when it is read."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("executed",)
 
 
-def test_a_whole_pickled_model_is_refused(tmp_path: Path) -> None:
-    torch.save(nn.Linear(2, 2), tmp_path / "backbone.pth")
-    with pytest.raises(UserError, match="not a state dict"):
-        read_backbone(tmp_path / "backbone.pth")
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": torch.ones(2), "b": Code()}, r"it would run (posix|nt)\.mkdir"),
+        (nn.Linear(2, 2), r"it would run torch\.nn\.modules\.linear\.Linear"),
+        ({"epoch": 3, "state_dict": {"a": torch.ones(2)}}, "it holds a dict of epoch, state_dict"),
+        ([torch.ones(2)], "it holds list"),
+    ],
+)
+def test_what_is_no_state_dict_is_refused_and_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Any, message: str, legacy: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(content, tmp_path / "weights", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(UserError, match=rf"weights: not a state dict of tensors \({message}\); check backbone\.path"):
+        read_backbone(tmp_path / "weights")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_damaged_files_of_weights_are_refused_on_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    torch.save({"a": torch.ones(200)}, path)
+    pth = path.read_bytes()
+    save_file({"a": torch.ones(200)}, path)
+    tensors = path.read_bytes()
+    for content in (b"", b"<html>", pth[:500], tensors[:500], tensors + b"more", b"\xff" * 7 + tensors[7:]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="not a state dict of tensors") as error:
+            read_backbone(path)
+        assert len(str(error.value)) < 300
+        assert "\n" not in str(error.value)
+
+
+def test_a_prefix_is_removed_and_what_is_no_number_is_refused(tmp_path: Path) -> None:
+    for legacy in (False, True):
+        torch.save({"module.a": torch.ones(2)}, tmp_path / "weights", _use_new_zipfile_serialization=not legacy)
+        assert list(read_backbone(tmp_path / "weights")) == ["a"]
+    for value in ("nan", "inf"):
+        save_file({"a": torch.ones(2), "b": torch.tensor([1, float(value)], dtype=torch.half)}, tmp_path / "weights")
+        with pytest.raises(UserError, match="values that are infinite or no numbers, in 'b'"):
+            read_backbone(tmp_path / "weights")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"conv1.weight": torch.ones(64, 3, 3, 3)}, r"conv1\.weight is \[64, 3, 3, 3\] in place of \[64, 3, 7, 7\]"),
+        ({"conv1.weight": torch.ones(64, 3, 7, 7, dtype=torch.int32)}, r"conv1\.weight is torch\.int32"),
+        ({"conv1.weight": None, "bn1.bias": None}, r"conv1\.weight is missing; bn1\.bias is missing"),
+        ({str(name): torch.ones(1) for name in range(5)}, "0 is unknown to it; 1 .*; 2 .*; and 2 more"),
+        ({"fc.weight": torch.tensor(1.0)}, r"fc\.weight is \[\] in place of \[1000, 512\]"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(change: State, message: str) -> None:
+    state = {**get_model("resnet18", weights=None).state_dict(), **change}
+    with pytest.raises(UserError, match=rf"weights of backbone\.path do not fit resnet18 \({message}\)"):
+        pretrained_network("resnet18", {name: value for name, value in state.items() if value is not None})
 
 
 def test_saved_model_comes_back_whole(tmp_path: Path) -> None:

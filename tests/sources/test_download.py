@@ -273,8 +273,8 @@ def test_without_a_network_every_file_is_named_and_those_brought_by_hand_are_tak
     assert result.returncode == 1
     assert result.stdout.count("\n") == 1
     assert (
-        "Without a network, bring https://nowhere.invalid/one as downloads/x/one, "
-        "https://nowhere.invalid/two as downloads/x/two; or try make demo" in result.stdout
+        "Without a network, bring https://nowhere.invalid/one as x/one, https://nowhere.invalid/two as x/two "
+        f"into {project}/downloads; or try make demo" in result.stdout
     )
     (project / "downloads" / "x" / "one").write_bytes(CONTENT)
     assert run(project, "stages", "download", "one").returncode == 0

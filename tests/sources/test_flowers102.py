@@ -1,5 +1,6 @@
-"""The official files become an index, or are refused."""
+"""The official files become an index; no others are read."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -7,76 +8,58 @@ import pytest
 import scipy.io
 
 from pipeline.base.errors import UserError
-from pipeline.sources.flowers102 import CLASSES, SIZES, check_splits, read, read_splits
-
-NAMES = ("trnid", "valid", "tstid")
-TINY = {"train": 4, "val": 4, "test": 6}
+from pipeline.params import load_params
+from pipeline.sources import flowers102
+from tools.sandbox import PROJECT
 
 
 @pytest.fixture
-def mat_files(tmp_path: Path) -> tuple[Path, Path]:
-    """14 images of 2 classes, 2 a class in train and val, in an order that is not that of the ids."""
-    labels, splits = tmp_path / "imagelabels.mat", tmp_path / "setid.mat"
-    scipy.io.savemat(labels, {"labels": np.array([[1, 2] * 7], np.uint8)})
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In place of the official files, 14 images of 2 classes, in an order that is not that of the ids."""
+    scipy.io.savemat(tmp_path / "imagelabels.mat", {"labels": np.array([[1, 2] * 7], np.uint8)})
     ids = {"trnid": [[4, 3, 2, 1]], "valid": [[5, 6, 7, 8]], "tstid": [[9, 10, 11, 12, 13, 14]]}
-    scipy.io.savemat(splits, {name: np.array(value, np.uint16) for name, value in ids.items()})
-    return labels, splits
+    scipy.io.savemat(tmp_path / "setid.mat", {name: np.array(value, np.uint16) for name, value in ids.items()})
+    for constant in ("LABELS", "SPLITS"):
+        name, _ = getattr(flowers102, constant)
+        digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        monkeypatch.setattr(flowers102, constant, (name, digest))
+    return tmp_path
 
 
-def test_splits_keep_the_order_of_the_file_and_labels_start_at_zero(mat_files: tuple[Path, Path]) -> None:
-    index = read_splits(*mat_files)
-    train = index[index["split"] == "train"]
-    assert train["id"].tolist() == [4, 3, 2, 1]
-    assert train["label"].tolist() == [1, 0, 1, 0]
-    assert train["member"].tolist()[0] == "jpg/image_00004.jpg"
-    check_splits(index, 2, TINY)
-
-
-@pytest.mark.parametrize(
-    ("split", "column", "values", "message"),
-    [
-        ("train", "id", [4, 3, 2, 2], "image 2 stands twice"),
-        ("val", "id", [4, 6, 7, 8], "image 4 stands twice"),
-        ("train", "label", [0, 0, 0, 1], "1 to 3 train images a class"),
-        ("test", "label", [0] * 6, "the test images show 1 classes"),
-        (
-            "test",
-            "label",
-            [0, 1, 2, 0, 1, 2],
-            "the test images show 3 classes with labels 0..2, in place of 2",
-        ),
-    ],
-)
-def test_splits_that_break_a_promise_are_refused(
-    mat_files: tuple[Path, Path], split: str, column: str, values: list[int], message: str
-) -> None:
-    index = read_splits(*mat_files)
-    index.loc[index["split"] == split, column] = values
-    with pytest.raises(UserError, match=message):
-        check_splits(index, 2, TINY)
-
-
-def test_splits_of_another_size_are_refused(mat_files: tuple[Path, Path]) -> None:
-    with pytest.raises(UserError, match=r"4 train images in place of 5"):
-        check_splits(read_splits(*mat_files), 2, TINY | {"train": 5})
-
-
-def test_what_is_no_matlab_file_is_named(tmp_path: Path, mat_files: tuple[Path, Path]) -> None:
-    page = tmp_path / "page.mat"
-    page.write_text("<html>502 Bad Gateway</html>")
-    with pytest.raises(UserError, match=r"page\.mat: not the expected MATLAB file"):
-        read_splits(page, mat_files[1])
-
-
-def test_the_official_split_and_names_are_expected(tmp_path: Path) -> None:
-    assert SIZES == {"train": 1020, "val": 1020, "test": 6149}
-    labels = np.arange(8189) % CLASSES + 1
-    scipy.io.savemat(tmp_path / "imagelabels.mat", {"labels": labels[None]})
-    ids = np.split(np.arange(1, 8190), [1020, 2040])
-    scipy.io.savemat(tmp_path / "setid.mat", {name: part[None] for name, part in zip(NAMES, ids, strict=True)})
-    archive, index, names = read({"path": tmp_path})
-    assert archive == tmp_path / "102flowers.tgz"
-    assert index["split"].value_counts().to_dict() == SIZES
-    assert index["label"].tolist() == (labels - 1).tolist()
-    assert len(names) == CLASSES == 102
+def test_splits_keep_the_order_of_the_file_and_labels_start_at_zero(folder: Path) -> None:
+    archive, index, names = flowers102.read({"path": str(folder)})
+    assert archive == folder / "102flowers.tgz"
+    assert index["split"].tolist() == ["train"] * 4 + ["val"] * 4 + ["test"] * 6
+    assert index["id"].tolist() == [4, 3, 2, 1, *range(5, 15)]
+    assert index["label"].tolist() == [1, 0] * 2 + [0, 1] * 5
+    assert index["member"].tolist()[0] == "jpg/image_00004.jpg"
+    assert len(names) == flowers102.CLASSES == 102
     assert (names[0], names[101]) == ("pink primrose", "blackberry lily")
+
+
+@pytest.mark.parametrize("name", ["imagelabels.mat", "setid.mat"])
+def test_no_other_file_is_parsed(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So no bytes reach scipy that could crash it, and none of its readings needs to be doubted."""
+    read, parsed = scipy.io.loadmat, set()
+
+    def watch(path: Path) -> dict[str, np.ndarray]:
+        parsed.add(path.name)
+        return read(path)
+
+    monkeypatch.setattr(scipy.io, "loadmat", watch)
+    whole = (folder / name).read_bytes()
+    for content in (b"", b"<html>502 Bad Gateway</html>", whole[:-1], whole[:-1] + b"x", b"\x89HDF\r\n\x1a\n"):
+        (folder / name).write_bytes(content)
+        with pytest.raises(UserError, match=rf"{name}: sha256:\w+, not the official file; .* images\.source: indexed"):
+            flowers102.read({"path": str(folder)})
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=rf"{name}: no such file"):
+        flowers102.read({"path": str(folder)})
+    assert name not in parsed
+
+
+def test_the_official_files_are_those_that_are_downloaded() -> None:
+    download = load_params(PROJECT / "params.yaml").download
+    for key, (name, sha256) in {"labels": flowers102.LABELS, "splits": flowers102.SPLITS}.items():
+        assert download[key].path.endswith(f"/{name}")
+        assert {checksum for _, checksum in download[key].sources} == {f"sha256:{sha256}"}

@@ -1,0 +1,52 @@
+"""Files appear whole or not at all, whoever else writes them, and a killed process leaves nothing for long."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.base.files import atomic, scratch
+from tools.sandbox import PROJECT
+
+WRITER = """
+import sys
+from pipeline.base.files import atomic
+with atomic(sys.argv[1]) as (path,):
+    path.write_text("half")
+    print("writing", flush=True)
+    sys.stdin.readline()
+    path.write_text("by another")
+"""
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> "subprocess.Popen[str]":
+    """Another process, in the middle of the same file."""
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "file")]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=PROJECT)
+    assert process.stdout
+    assert process.stdout.readline() == "writing\n"
+    return process
+
+
+def test_two_processes_write_one_file_and_neither_publishes_the_half_of_the_other(
+    tmp_path: Path, writer: "subprocess.Popen[str]"
+) -> None:
+    with atomic(tmp_path / "file") as (path,):
+        path.write_text("by us")
+    assert (tmp_path / "file").read_text() == "by us"
+    writer.communicate("go on\n")
+    assert (tmp_path / "file").read_text() == "by another"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, writer: "subprocess.Popen[str]") -> None:
+    writer.kill()
+    writer.communicate()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+    with scratch(tmp_path / "file") as path:
+        path.write_text("unfinished")
+        assert list(tmp_path.iterdir()) == [path]
+    assert not list(tmp_path.iterdir())
