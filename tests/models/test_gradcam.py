@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from captum.attr import LayerGradCam
 from torch import Tensor, nn
 from torchvision.models import get_model
 
@@ -47,11 +48,10 @@ def test_it_is_the_closed_form_of_pooling_and_one_linear_layer(project: Path, na
 
 @pytest.mark.parametrize(("network", "layer"), [("resnet18", "layer4"), ("alexnet", "avgpool")])
 def test_captum_finds_the_same(network: str, layer: str) -> None:
-    attr = pytest.importorskip("captum.attr")
     torch.manual_seed(0)
     model, pixels = get_model(network, num_classes=3).eval(), torch.rand(1, 3, 224, 224)
     for label in range(3):
-        expected = attr.LayerGradCam(model, model.get_submodule(layer)).attribute(pixels, label, relu_attributions=True)
+        expected = LayerGradCam(model, model.get_submodule(layer)).attribute(pixels, label, relu_attributions=True)
         torch.testing.assert_close(gradcam(section(model), pixels, label), expected[0, 0].detach())
 
 
