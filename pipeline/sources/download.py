@@ -1,6 +1,7 @@
 """Bring one file here, from the first of its sources that has it, and believe it only if its checksum fits."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -94,7 +95,10 @@ def fetch(
                 note(f"{key}.checksum = {checksum} fits other files too; the full one is sha256:{digest}")
             return
     answers = [error for url, error in faults if _is_remote(url)]
-    silent = answers and all(isinstance(error, requests.ConnectionError) for error in answers)
+    silent = answers and all(
+        isinstance(error, requests.ConnectionError) and not isinstance(error, requests.exceptions.SSLError)
+        for error in answers
+    )
     reasons = "; ".join(f"{url}: {_reason(error)}" for url, error in faults)
     raise (UnreachableError if silent else UserError)(f"{key}.url: {reasons}")
 
@@ -151,10 +155,10 @@ class _Download:
             HTTPError: it broke off, or does not fit what was there; worth another try.
             requests.RequestException, _RefusedError: not worth one.
         """
-        origin = Path(f"{self.partial}.origin")  # two lines: the URL, and the server's mark of this version of the file
-        known = origin.read_text(encoding="utf-8").splitlines() if resume and origin.exists() else []
-        start = self._size() if len(known) == 2 and known[0] == self.url else 0
-        headers = {"Range": f"bytes={start}-", "If-Range": known[1]} if start else {}
+        version = Path(f"{self.partial}.version")  # how the server marks what the partial file is a part of
+        known = version.read_text(encoding="utf-8") if resume and version.exists() else ""
+        start = self._size() if known else 0
+        headers = {"Range": f"bytes={start}-", "If-Range": known} if start else {}
         with self.session.get(self.url, headers=headers, stream=True, timeout=self.timeout) as response:
             for step in (*response.history, response):
                 if not step.url.startswith("https://") and not _is_full(self.checksum):
@@ -172,7 +176,7 @@ class _Download:
                 if not start:
                     mark = response.headers.get("ETag", "W/")
                     mark = response.headers.get("Last-Modified", "") if mark.startswith("W/") else mark
-                    origin.write_text(f"{self.url}\n{mark}", encoding="utf-8")
+                    version.write_text(mark, encoding="utf-8")
                 chunks = response.raw.stream(1 << 16, decode_content=False)
                 for chunk in progress(chunks, response.raw.length_remaining or 0, self.key, "B", len):
                     file.write(chunk)
@@ -183,7 +187,7 @@ class _Download:
             if start:
                 raise ProtocolError(str(error)) from None
             raise
-        origin.unlink()
+        version.unlink()
 
     def _size(self) -> int:
         return self.partial.stat().st_size if self.partial.exists() else 0
@@ -213,4 +217,5 @@ def _is_full(checksum: str) -> bool:
 def _reason(error: Exception) -> str:
     """The innermost cause, on one line: requests wraps urllib3's errors, which wrap the system's."""
     cause = error.args[0] if isinstance(error, requests.RequestException) and error.args else error
-    return " ".join(str(getattr(cause, "reason", None) or cause).split())
+    text = " ".join(str(getattr(cause, "reason", None) or cause).split())
+    return re.sub(r"^HTTPS?Connection\(.*?\): ", "", text)

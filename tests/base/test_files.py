@@ -16,7 +16,8 @@ with atomic(sys.argv[1]) as (path,):
     path.write_text("half")
     print("writing", flush=True)
     sys.stdin.readline()
-    path.write_text("by another")
+    with path.open("a") as file:
+        file.write(" and half")
 """
 
 
@@ -38,7 +39,7 @@ def test_two_processes_write_one_file_and_neither_publishes_the_half_of_the_othe
         path.write_text("by us")
     assert (tmp_path / "file").read_text() == "by us"
     writer.communicate("go on\n")
-    assert (tmp_path / "file").read_text() == "by another"
+    assert (tmp_path / "file").read_text() == "half and half"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

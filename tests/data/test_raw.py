@@ -71,6 +71,13 @@ def entry(name: str, size: int = 0, kind: bytes = b"0", content: bytes = b"") ->
     return bytes(header) + content + b"\0" * (-len(content) % 512)
 
 
+def sparse(name: str) -> bytes:
+    """An entry of five bytes of which one is in the archive."""
+    header = tarfile.TarInfo(name)
+    header.size, header.pax_headers = 1, {"GNU.sparse.map": "0,1", "GNU.sparse.size": "5"}
+    return header.tobuf(tarfile.PAX_FORMAT) + b"a" + bytes(511)
+
+
 WHOLE = b"".join(entry(f"jpg/image_{n:05d}.jpg", 3, content=b"abc") for n in range(1, 4))
 END = b"\0" * 1024
 
@@ -83,6 +90,7 @@ END = b"\0" * 1024
         (WHOLE + entry("jpg/image_00001.jpg") + END, r", 'jpg/image_00001.jpg': stands twice"),
         (entry("jpg/image_00001.jpg", kind=b"2") + WHOLE + END, r", 'jpg/image_00001.jpg': a link, a device"),
         (entry("jpg/image_00001.jpg", kind=b"3") + END, r", 'jpg/image_00001.jpg': a link, a device"),
+        (sparse("jpg/image_00001.jpg") + END, r", 'jpg/image_00001.jpg': .* full of holes in place of an image"),
         (WHOLE + entry("x", 2**50) + END, r"after 'jpg/image_00003.jpg' \('x' claims 1,125,899,906,842,624 bytes"),
         (WHOLE + entry("x", -1024) + END, r"\('x' claims -1,024 bytes\)"),
         (entry("x", 2**50, b"x") + WHOLE + END, r"\('x' claims 1,125,899,906,842,624 bytes"),

@@ -297,6 +297,10 @@ def test_a_prefix_is_removed_and_what_is_no_number_is_refused(tmp_path: Path) ->
         ({"conv1.weight": torch.ones(64, 3, 7, 7, dtype=torch.int32)}, r"conv1\.weight is torch\.int32"),
         ({"conv1.weight": None, "bn1.bias": None}, r"conv1\.weight is missing; bn1\.bias is missing"),
         ({str(name): torch.ones(1) for name in range(5)}, "0 is unknown to it; 1 .*; 2 .*; and 2 more"),
+        (
+            {"fc.weight": torch.ones(0, 512), "fc.bias": torch.ones(0)},
+            r"fc\.weight is \[0, 512\] .*; fc\.bias is \[0\] .*",
+        ),
         ({"fc.weight": torch.tensor(1.0)}, r"fc\.weight is \[\] in place of \[1000, 512\]"),
     ],
 )

@@ -5,6 +5,7 @@ import http.server
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -61,6 +62,13 @@ def rest(request: Handler) -> None:
     start = int(request.headers.get("Range", "bytes=0-")[6:-1]) if request.headers.get("If-Range") == '"1"' else 0
     part = f"bytes {start}-{SIZE - 1}/{SIZE}" if start else ""
     say(206 if start else 200, CONTENT[start:], Content_Range=part, ETag='"1"')(request)
+
+
+def never(request: Handler) -> None:
+    """Breaks off near the end, and sends another end when asked for it."""
+    start = int(request.headers.get("Range", "bytes=0-")[6:-1])
+    end = say(206, bytes(SIZE - start), Content_Range=f"bytes {start}-{SIZE - 1}/{SIZE}")
+    (end if start else cut(1_200_000))(request)
 
 
 def stall(request: Handler) -> None:
@@ -147,7 +155,7 @@ def test_what_a_second_try_mends(place: Place, serve: Server, answers: list[Answ
     assert place.fetch(server.url) == CONTENT
     assert len(server.asked) == len(answers)
     assert not place.partial.exists()
-    assert not Path(f"{place.partial}.origin").exists()
+    assert {path.suffix for path in place.partial.parent.iterdir()} <= {".lock"}
 
 
 def test_a_later_run_goes_on_where_the_last_one_ended(place: Place, serve: Server) -> None:
@@ -181,6 +189,7 @@ def test_a_file_that_changed_meanwhile_is_begun_anew(place: Place, serve: Server
         (say(302, b"", Location="/file"), "Exceeded 10 redirects"),
         (say(302, b"", Location="file:///etc/hostname"), "No connection adapters were found for 'file:"),
         (say(body=CONTENT[:-1] + b"x"), f"another file: {SIZE:,} bytes"),
+        (never, r"broke off after 1,200,000 bytes"),
     ],
 )
 def test_what_no_try_mends_never_gets_its_name_and_the_next_source_is_asked(
@@ -227,24 +236,26 @@ def write_project(project: Path, **files: dict[str, Any]) -> Path:
     return project
 
 
-def test_two_processes_at_once_get_the_file_both(tmp_path: Path, serve: Server, run: Run) -> None:
-    """The first holds the partial file while the server waits; the second waits for the first."""
-    going = threading.Event()
+def test_two_processes_at_once_get_the_file_both(tmp_path: Path, serve: Server) -> None:
+    """The first holds the partial file until the server goes on; the second waits for the first."""
+    going, log = threading.Event(), tmp_path / "log"
 
     def slow(request: Handler) -> None:
-        going.wait(10)
+        going.wait(50)
         say()(request)
 
-    server = serve(slow)
-    project = write_project(tmp_path, file={"url": server.url, "checksum": SHA256, "path": "data/x/file"})
+    project = write_project(
+        tmp_path / "project", file={"url": serve(slow).url, "checksum": SHA256, "path": "data/x/file"}
+    )
     command = [sys.executable, "-m", "stages", "download", "file"]
-    options: dict[str, Any] = {"cwd": project, "env": environment(), "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **options) as first, subprocess.Popen(command, **options) as second:
-        waits = [process.stdout for process in (first, second) if process.stdout]
-        threading.Timer(3, going.set).start()
-        printed = [stream.read() for stream in waits]
-    assert (first.returncode, second.returncode) == (0, 0)
-    assert "waiting for another process" in "".join(printed)
+    with log.open("w") as out:
+        both = [subprocess.Popen(command, cwd=project, env=environment(), stdout=out) for _ in range(2)]
+    until = time.monotonic() + 45
+    while "waiting for another process" not in log.read_text() and time.monotonic() < until:
+        time.sleep(0.05)
+    going.set()
+    assert [process.wait() for process in both] == [0, 0]
+    assert log.read_text() == "note: download.file: waiting for another process that downloads it\n"
     assert (project / "data" / "x" / "file").read_bytes() == CONTENT
     assert [path.name for path in (project / "data" / "x").iterdir()] == ["file"]
 
