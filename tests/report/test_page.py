@@ -57,14 +57,8 @@ def results(folder: Path, approaches: int, classes: int) -> Results:
     (folder / "pictures").mkdir()
     for picture in ("0.jpg", *(f"0-{name}.jpg" for name in predictions)):
         Image.new("RGB", (8, 8)).save(folder / "pictures" / picture)
-    shown = {
-        "rule": "typical",
-        "id": 0,
-        "member": "a.jpg",
-        "label": names[0],
-        "prediction": names[1],
-        "confidence": 0.5,
-    }
+    shown = {"rule": "typical", "id": 0, "member": "a.jpg", "confidence": 0.5}
+    shown |= {"label": names[0], "prediction": names[1], "note": "no positive evidence"}
     counts = {"images": 1, "fewest_of_a_class": 1, "most_of_a_class": 1}
     return Results(
         table=summary(recipes, metrics, {}),

@@ -171,6 +171,7 @@ def test_ctrl_c_leaves_nothing_behind(copy: Path, temporary: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background
     )
     assert process.stdout is not None
     for line in process.stdout:
