@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -51,6 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=late)
 
 
+# A shell's background jobs, and all that they start, ignore Ctrl-C; the tests of it need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # threads of several tests at once would wait for one another
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

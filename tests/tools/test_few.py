@@ -4,11 +4,13 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from tests.conftest import Run
 from tools.few import markdown
 
 
+@pytest.mark.slow
 def test_the_study_is_one_command(copy: Path, run: Run) -> None:
     before = (copy / "dvc.lock").read_bytes()
     result = run(copy, "tools.few", "1", "0")

@@ -3,10 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Run
 from tools.seeds import markdown
 
 
+@pytest.mark.slow
 def test_a_study_over_seeds_is_one_command_and_leaves_the_workspace_alone(copy: Path, run: Run) -> None:
     before = {path: path.read_bytes() for path in copy.rglob("*.json")} | {copy: (copy / "dvc.lock").read_bytes()}
     result = run(copy, "tools.seeds", "0", "7")

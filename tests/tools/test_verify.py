@@ -98,6 +98,7 @@ def test_results_depend_on_neither_clock_nor_place_nor_user(
                 assert time.mktime(time.strptime(date, "%Y-%m-%d")) > start + 398 * 86400
 
 
+@pytest.mark.slow
 def test_chance_in_one_stage_is_found_and_blamed(copy: Path, temporary: Path, run: Run) -> None:
     """Initial weights from the system's chance instead of params' seed: a stage trains otherwise, others follow."""
     params = yaml.safe_load((copy / "params.yaml").read_text())
@@ -122,6 +123,7 @@ def test_chance_in_one_stage_is_found_and_blamed(copy: Path, temporary: Path, ru
     assert not list(temporary.iterdir())
 
 
+@pytest.mark.slow
 def test_metrics_are_as_committed(copy: Path, temporary: Path, run: Run) -> None:
     """--against: the same commit on the same machine makes the same metrics, of its approaches and no others."""
     metrics = copy / "metrics" / "fine_tuning.json"
@@ -171,7 +173,6 @@ def test_ctrl_c_leaves_nothing_behind(copy: Path, temporary: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background
     )
     assert process.stdout is not None
     for line in process.stdout:

@@ -131,6 +131,7 @@ def test_dvc_repro_goes_on_from_the_last_finished_epoch(
     assert not state(fresh, approach).exists()
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_again_and_again(undisturbed: Path, fresh: Path) -> None:
     """Not only between epochs: while reading, in the middle of a step, while the state or the outs are written."""
     approach, chance, kills = "feature_extraction", random.Random(0), 0
