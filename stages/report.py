@@ -45,6 +45,6 @@ def main(params: Params) -> None:
         crop=params.transforms.crop,
         settings=yaml.safe_dump(settings, sort_keys=False),
         digests=digests,
-        versions={name: environment()[name] for name in ("python", *PACKAGES)},
+        versions={name: value for name, value in environment().items() if name in ("python", *PACKAGES)},
     )
     write_text(REPORT / "index.html", page(results))

@@ -39,7 +39,7 @@ def main() -> None:
     if len(sys.argv) != 3:
         raise UserError('usage: make few COUNTS="1 2 5 10" SEEDS="0 1 2"')
     counts, seeds = numbers(sys.argv[1], "COUNTS"), numbers(sys.argv[2], "SEEDS")
-    load_params(PROJECT / "params.yaml")
+    dpi = load_params(PROJECT / "params.yaml").plots.dpi
     rows = []
     for seed in seeds:
         for count in sorted(counts):
@@ -51,7 +51,7 @@ def main() -> None:
     table = pd.DataFrame(rows)
     with atomic("report/few_images.csv", "report/few_images.png") as (csv, png):
         write_csv(csv, table)
-        save(figures.few_images(table), png, load_params("params.yaml").plots.dpi)
+        save(figures.few_images(table), png, dpi)
     print(markdown(table), "report/few_images.csv, report/few_images.png", sep="\n")
 
 

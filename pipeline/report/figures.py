@@ -93,12 +93,7 @@ def confusion(tables: Mapping[str, pd.DataFrame]) -> Figure:
     side = -(-classes // block)
     extent = (-0.5, side * block - 0.5, side * block - 0.5, -0.5)
     named = classes <= 30  # else there is room for numbers only
-    columns = min(3, len(tables))
-    rows = -(-len(tables) // columns)
-    figure = Figure(figsize=(0.5 + 5 * columns, 4.6 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axis in axes[len(tables) :]:
-        axis.axis("off")
+    figure, axes = _panels(len(tables), 5, 4.6)
     for axis, (name, table) in zip(axes, tables.items(), strict=False):
         fraction = np.zeros((side, side))
         np.maximum.at(fraction, (table["label"] // block, table["prediction"] // block), table["fraction"])
@@ -212,12 +207,7 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     Args:
         tables: of each approach, as :func:`pipeline.training.evaluation.reliability` makes them.
     """
-    columns = min(3, len(tables))
-    rows = -(-len(tables) // columns)
-    figure = Figure(figsize=(0.5 + 3.2 * columns, 3.4 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axis in axes[len(tables) :]:
-        axis.axis("off")
+    figure, axes = _panels(len(tables), 3.2, 3.4)
     for axis, (name, table) in zip(axes, tables.items(), strict=False):
         axis.plot([0, 1], [0, 1], color=GREY, lw=1)
         middle, width = (table["low"] + table["high"]) / 2, table["high"] - table["low"]
@@ -226,3 +216,14 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
         axis.xaxis.set_major_formatter(PercentFormatter(1))
         axis.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
+
+
+def _panels(count: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """A figure of ``count`` panels of that size (inches), three a row, and their axes."""
+    columns = min(3, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(0.5 + width * columns, height * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis in axes[count:]:
+        axis.axis("off")
+    return figure, axes

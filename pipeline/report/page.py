@@ -67,14 +67,14 @@ def page(results: Results) -> str:
         lstrip_blocks=True,
     )
     names, answer = list(results.predictions), analysis.answer(results.table, results.differences)
-    labels = results.test.labels
+    labels, bins = results.test.labels, _reliability(results)
     return environment.get_template("report.html").render(
         answer=answer[0].upper() + answer[1:],
         comparison=comparison.rows(results.table),
         notes=comparison.notes(results.table, results.differences, np.bincount(labels).max() / len(labels)),
         names={name: label(name) for name in names},
         colours=colours(names),
-        charts=_charts(results),
+        charts=_charts(results, bins),
         only_right=_only_right(results),
         confused=_confused(results),
         mistakes=[
@@ -83,7 +83,7 @@ def page(results: Results) -> str:
         ],
         explained=_explained(results),
         classes=_classes(results),
-        calibration={name: f"{calibration_error(table):.1%}" for name, table in _reliability(results).items()},
+        calibration={name: f"{calibration_error(table):.1%}" for name, table in bins.items()},
         first=_image(results, results.train, 0),
         samples=[_image(results, results.train, row) for row in analysis.samples(results.train.labels, 18)],
         dataset=results.dataset,
@@ -99,14 +99,13 @@ def _chart(figure: Figure, name: str, head: list[str], cells: Cells) -> dict[str
     return {"name": name, "svg": svg(figure, name), "head": head, "rows": cells}
 
 
-def _charts(results: Results) -> dict[str, dict[str, Any]]:
+def _charts(results: Results, bins: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
     bars = results.table[["approach", "val_accuracy", "test_accuracy", "test_accuracy_low", "test_accuracy_high"]]
     curves = [
         [label(name), *(f"{value:.4g}" for value in epoch)]
         for name, history in results.histories.items()
         for epoch in history.itertuples(index=False)
     ]
-    bins = _reliability(results)
     calibration = [
         [label(name), f"{row.low:.0%} to {row.high:.0%}", str(row.n), f"{row.confidence:.1%}", f"{row.accuracy:.1%}"]
         for name, table in bins.items()
