@@ -4,11 +4,13 @@ The schema refuses values and changes none, so no stage depends on it: a stage g
 stages/__main__.py, and dvc.yaml declares which.
 """
 
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML, YAMLError
 
 from pipeline.base.errors import UserError
@@ -44,23 +46,42 @@ class Params(Section):
     runtime: Runtime
 
     @model_validator(mode="after")
-    def inputs_exist(self) -> "Params":
-        known = ["pixels", *self.features]
-        for module, start in self.features.items():  # DVC refuses circles
-            if start not in known:
-                raise ValueError(f"features.{module} = {start!r}: one of {', '.join(known)}")
-        for name, approach in self.approaches.items():
-            if approach.input not in known:
-                raise ValueError(f"approaches.{name}.input = {approach.input!r}: one of {', '.join(known)}")
-            if approach.initial == "random" and approach.input != "pixels":
-                raise ValueError(f"approaches.{name}.input = {approach.input!r}: with initial = random only pixels")
-        for name in self.alike:
-            if name not in self.features:
-                raise ValueError(f"alike = {self.alike}: no features {name!r}; [] or of {', '.join(self.features)}")
-        for name in self.export:
-            if name not in self.approaches:
-                raise ValueError(f"export = {self.export}: no approach {name!r}; one of {', '.join(self.approaches)}")
+    def fits_together(self) -> "Params":
+        if faults := list(self._contradictions()):
+            raise ValueError("\n".join(faults))
         return self
+
+    def _contradictions(self) -> Iterator[str]:
+        """What one section says against another, a line each: key, value, what is allowed."""
+        known = ["pixels", *self.features]
+        for module, start in self.features.items():
+            if start not in known:
+                yield f"features.{module} = {start!r}: one of {', '.join(known)}"
+            origin = module
+            for _ in self.features:
+                origin = self.features.get(origin, origin)
+            if origin in self.features:
+                yield f"features.{module} = {start!r}: leads round in a circle, and never to pixels"
+        for name, approach in self.approaches.items():
+            key, module = f"approaches.{name}.input = {approach.input!r}", approach.input.replace("-", ".")
+            trained = [part for part in approach.learning_rates if f"{module}.".startswith(f"{part}.")]
+            if approach.input not in known:
+                yield f"{key}: one of {', '.join(known)}"
+            elif approach.initial == "random" and approach.input != "pixels":
+                yield f"{key}: with initial = random only pixels"
+            elif trained and module != "head":  # head as features is what goes into the head
+                yield f"{key}: {trained[0]} is trained, so its features change; take those of a module before it"
+        for key, names, section in (
+            ("alike", self.alike, "features"),
+            ("export", self.export, "approaches"),
+            ("published", self.published, "approaches"),
+        ):
+            has = getattr(self, section)
+            for name in names:
+                if name not in has:
+                    yield f"{key} = {list(names)}: {section} has no {name!r}; it has {', '.join(has) or 'nothing'}"
+            if len(set(names)) < len(names):
+                yield f"{key} = {list(names)}: a name stands twice"
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -88,27 +109,33 @@ def load_params(path: str | Path) -> Params:
         return Params.model_validate(read_yaml(path))
     except ValidationError as error:
         faults: dict[str, list[str]] = {}  # a value of two allowed kinds has one fault for each
-        for fault in error.errors():
-            key, reason = _explain(fault)
+        for line in explained(error):
+            key, _, reason = line.partition(": ")
             faults.setdefault(key, []).append(reason)
         raise UserError(
             "\n       ".join(f"{path}: {key}: {'; or '.join(why)}" for key, why in faults.items())
         ) from None
 
 
-def _explain(fault: ErrorDetails) -> tuple[str, str]:
-    """One fault that pydantic found: the key (with its value where that is the fault), and what is allowed."""
-    # pydantic adds the branch of a union to the location ('constrained-int'); it is no key of the file.
-    parts = [str(part) for part in fault["loc"] if not str(part).startswith(("constrained-", "literal["))]
-    location = [part if part.isprintable() else repr(part) for part in parts]
-    key = ".".join(location) or "(top level)"
-    if fault["type"] == "extra_forbidden":
-        return key, "unknown key; the comments in params.yaml tell those that exist"
-    if fault["type"] == "missing":
-        return key, "missing"
-    if fault["type"] == "value_error":
-        if not location:  # a fault between two sections; its text begins with the key
-            key, _, reason = str(fault["msg"]).removeprefix("Value error, ").partition(": ")
-            return key, reason
-        return key, str(fault["msg"]).removeprefix("Value error, ")
-    return f"{key} = {fault['input']!r}", fault["msg"]
+def explained(error: ValidationError) -> Iterator[str]:
+    """The faults that pydantic found, a line each: key (with its value where that is the fault), what is allowed."""
+    missing = [fault["loc"] for fault in error.errors() if fault["type"] == "missing"]
+    for fault in error.errors():
+        kind, message, place = fault["type"], str(fault["msg"]).removeprefix("Value error, "), fault["loc"]
+        # pydantic adds the branch of a union to the location ('constrained-int'); it is no key of the file.
+        parts = [str(part) for part in place if not re.match(r"constrained-|literal\[|list\[|Mirror$", str(part))]
+        key = ".".join(part if part.isprintable() else repr(part) for part in parts) or "(top level)"
+        if kind == "extra_forbidden":
+            near = [str(other[-1]) for other in missing if other[:-1] == place[:-1]]
+            known = {name for section in Section.__subclasses__() for name in section.model_fields} - {str(place[-1])}
+            meant = get_close_matches(str(place[-1]), near or known, 1)
+            hint = f"did you mean {meant[0]}?" if meant else "the comments in params.yaml tell those that exist"
+            yield f"{key}: unknown key; {hint}"
+        elif kind == "missing":
+            yield f"{key}: missing"
+        elif kind == "value_error":
+            yield from message.splitlines() if not parts else [f"{key}: {message}"]
+        elif kind == "model_type":
+            yield f"{key} = {fault['input']!r}: must be a section, with keys of its own"
+        else:
+            yield f"{key} = {fault['input']!r}: {message}"

@@ -1,11 +1,12 @@
 """What a frozen module of the backbone makes of every view, computed once for all approaches and epochs."""
 
+from functools import partial
 from pathlib import Path
 
-from pipeline.base.arrays import ArrayWriter
+from pipeline.base.checkpoint import Checkpoint, fingerprint, store
 from pipeline.base.device import torch_device
 from pipeline.base.errors import choose
-from pipeline.base.files import atomic
+from pipeline.base.files import alone, publish
 from pipeline.base.progress import progress
 from pipeline.data.pixels import Split
 from pipeline.data.raw import SPLITS
@@ -14,23 +15,31 @@ from pipeline.models.networks import check_runs, pretrained_network, read_backbo
 from pipeline.models.sections import for_inference, in_precision, section
 from pipeline.params import Params
 
-DATA = Path("data")
+DATA, RESUME = Path("data"), Path(".resume")
 
 
 def main(params: Params, module: str) -> None:
-    start = choose(params.features, module, "features")
+    start, file = choose(params.features, module, "features"), Path(params.backbone.path)
     device, transforms = torch_device(params.runtime.device, params.threads), params.transforms.model_dump()
-    backbone = pretrained_network(params.backbone.network, read_backbone(Path(params.backbone.path)))
+    backbone = pretrained_network(params.backbone.network, read_backbone(file))
     check_runs(backbone.to(device).requires_grad_(False), params.transforms.crop, f"features.{module}")
     network = for_inference(section(backbone, after=start, to=module)).to(device)
     network = in_precision(network, params.precision, device)
-    with atomic(*(DATA / module / f"{split}.npy" for split in SPLITS)) as paths:
-        for split, path in zip(SPLITS, paths, strict=True):
+    files = [file, *(DATA / "pixels" / f"{split}.csv" for split in SPLITS)]
+    files += [DATA / start / f"{split}.npy" for split in SPLITS]
+    recipe = [module, start, params.backbone.model_dump(), transforms, params.precision, params.threads, str(device)]
+    key = fingerprint(files, [*recipe, params.train.seed, params.train.epochs])
+    parts = {RESUME / f"{module}.{split}.npy": DATA / module / f"{split}.npy" for split in SPLITS}
+    states = [Checkpoint(part.with_suffix(""), key) for part in parts]
+    with alone(RESUME / f"{module}.npy", f"features.{module}"):
+        for split, part, state in zip(SPLITS, parts, states, strict=True):
             images = Split(DATA / "pixels", split)
             inputs = open_inputs(DATA, start, images, transforms, device, params.train.seed)
             epochs = params.train.epochs if split == "train" else 0
-            blocks = features(network, inputs, len(images), epochs, device)
-            with ArrayWriter(path) as file:
-                for block in progress(blocks, len(images) * (epochs or 1), f"{module} of {split}", "views", len):
-                    file.append(block)
-            print(f"{module} of {len(images):,} {split} images: {path.stat().st_size:,} bytes", flush=True)
+            blocks = partial(features, network, inputs, len(images), epochs, device)
+            total, what = len(images) * (epochs or 1), f"{module} of {split}"
+            store(part, blocks, partial(progress, total=total, what=what, unit="views", count=len), state)
+            print(f"{module} of {len(images):,} {split} images: {part.stat().st_size:,} bytes", flush=True)
+        publish(parts)
+        for state in states:
+            state.discard()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.checkpoint import Checkpoint, fingerprint
 from pipeline.base.device import torch_device
 from pipeline.base.errors import choose
 from pipeline.base.files import atomic, write_csv
@@ -13,7 +14,6 @@ from pipeline.models.networks import check_runs, new_network, read_backbone
 from pipeline.models.sections import check_frozen, count_parameters, in_precision, section, unfreeze
 from pipeline.models.storage import save_model
 from pipeline.params import Params
-from pipeline.training.checkpoint import Checkpoint, fingerprint
 from pipeline.training.fit import few, fit, history
 
 DATA = Path("data")

@@ -1,11 +1,14 @@
 """Tests run the real thing, small: real files, real DVC, a network of full depth on images of 32 pixels."""
 
 import io
+import os
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +53,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return "project" not in getattr(item, "fixturenames", ()), "tests/tools" not in item.nodeid
 
     items.sort(key=late)
+
+
+# No Python process that the tests start reaches another machine either: it reads PYTHONPATH, and writes to CONNECTIONS.
+OFFLINE = Path(__file__).parent / "offline"
+os.environ["PYTHONPATH"] = str(OFFLINE)
+CONNECTIONS = Path(os.environ.setdefault("CONNECTIONS", str(Path(tempfile.mkdtemp()) / "connections.txt")))
+runpy.run_path(str(OFFLINE / "sitecustomize.py"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Connections that something tried, without making a test fail, make all of them fail."""
+    if CONNECTIONS.exists():
+        print(f"\nthe tests asked for other machines:\n{CONNECTIONS.read_text()}")
+        session.exitstatus = 1
 
 
 # A shell's background jobs, and all that they start, ignore Ctrl-C; the tests of it need it.

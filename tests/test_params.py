@@ -1,6 +1,7 @@
 """params.yaml: the published experiment by default, and no value that is not understood."""
 
 import copy
+import datetime
 import re
 import tempfile
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train": {"epocs": 3}}, r"train\.epocs: unknown key"),
+        ({"train": {"epocs": 3}}, r"train\.epocs: unknown key; did you mean epochs\?"),
         ({"train": {"epochs": None}}, r"train\.epochs: missing"),
         ({"train": {"epochs": -1}}, r"train\.epochs = -1: .*greater than or equal to 1"),
         ({"train": {"epochs": 2.5}}, r"train\.epochs = 2\.5: .*integer"),
@@ -83,7 +84,7 @@ def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
         ({"images": {"split": {"val": 0.6}}}, r"images\.split\.val = 0\.6: .*less than 0\.5"),
         (
             {"export": ["nobody"]},
-            r"export = \['nobody'\]: no approach 'nobody'; one of feature_extraction, ",
+            r"export = \['nobody'\]: approaches has no 'nobody'; it has feature_extraction, ",
         ),
         ({"features": {"features.9": "pixels"}}, r"features\.features\.9\.\[key\] = 'features\.9': .*pattern"),
         ({"explain": {"typical": 17}}, r"explain\.typical = 17: .*less than or equal to 16"),
@@ -94,6 +95,15 @@ def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
             r"approaches\.fine_tuning\.learning_rates\.fc = 0: ",
         ),
         ({"approaches": {"fine_tuning": {"learning_rates": {"fc": ".nan"}}}}, r"learning_rates\.fc = '\.nan': "),
+        ({"approaches": {"fine_tuning": None}}, r"published = .*: approaches has no 'fine_tuning'; it has feature_"),
+        ({"export": ["fine_tuning"] * 2}, r"export = \['fine_tuning', 'fine_tuning'\]: a name stands twice"),
+        ({"train": 5}, r"train = 5: must be a section, with keys of its own"),
+        ({"train": datetime.date(2026, 1, 1)}, r"train = datetime\.date\(2026, 1, 1\): must be a section"),
+        ({"features": {"avgpool": "avgpool"}}, r"features\.avgpool = 'avgpool': leads round in a circle"),
+        (
+            {"approaches": {"fine_tuning": {"learning_rates": {"layer3": 1e-4}}}},
+            r"fine_tuning\.input = 'layer3': layer3 is trained, so its features change",
+        ),
         ({"features": {"layer3": "layer2"}}, r"features\.layer3 = 'layer2': one of pixels, "),
         (
             {"approaches": {"fine_tuning": {"input": "layer5"}}},
@@ -115,6 +125,19 @@ def test_bad_values_are_named_with_what_is_allowed(tmp_path: Path, changes: dict
     with pytest.raises(UserError, match=message) as error:
         load(tmp_path, changes)
     assert "\n" not in str(error.value)
+
+
+def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
+    sections = {"approaches": {"fine_tuning": {"input": "layr3"}}, "alike": ["layr4"], "export": ["nobody"]}
+    for changes, keys in (
+        ({"train": {"epocs": 3, "epochs": None}, "threads": "two"}, ["threads", "train.epochs", "train.epocs"]),
+        (sections, ["alike", "approaches.fine_tuning.input", "export"]),
+        ({"features": {"a": "b", "b": "a"}}, ["features.a", "features.b"]),
+    ):
+        with pytest.raises(UserError) as error:
+            load(tmp_path, changes)
+        found = re.findall(r"^ *\S*params\.yaml: ([\w.]+)", str(error.value), re.MULTILINE)
+        assert sorted(found) == keys
 
 
 def test_broken_yaml_is_one_line(tmp_path: Path) -> None:

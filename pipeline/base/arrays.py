@@ -3,8 +3,12 @@
 Reads are plain reads, not a memory map, whose pages would count as the process's own.
 """
 
+import hashlib
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -15,10 +19,26 @@ from pipeline.base.errors import UserError
 class ArrayWriter:
     """A .npy file that grows along its first axis."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file.open("wb")
-        self._dtype, self._item = np.dtype(np.uint8), ()
-        self.length = 0
+    def __init__(self, file: Path, state: Mapping[str, Any] | None = None) -> None:
+        """Write ``file`` anew; or, with the ``state`` of an earlier, interrupted writing, go on where that was.
+
+        Raises:
+            ValueError: the file does not hold what the state says.
+        """
+        self._file = file.open("r+b" if state else "wb")
+        self._dtype: np.dtype = np.dtype(np.uint8)
+        self._item: tuple[int, ...] = ()
+        self.length, self._digest = 0, hashlib.sha256()
+        if state:
+            self._dtype, self._item = np.dtype(state["dtype"]), tuple(state["item"])
+            self._header()
+            self.length, rest = state["length"], state["length"] * math.prod(self._item) * self._dtype.itemsize
+            while piece := self._file.read(min(rest, 1 << 20)):
+                self._digest.update(piece)
+                rest -= len(piece)
+            if self.state() != state:
+                raise ValueError(f"{file}: not what was written")
+            self._file.truncate()
 
     def append(self, block: np.ndarray) -> None:
         """Write ``block`` [n, ...] behind what is there; type and shape of an item are those of the first block."""
@@ -26,8 +46,16 @@ class ArrayWriter:
             self._dtype, self._item = block.dtype, block.shape[1:]
             self._header()
         assert (block.dtype, block.shape[1:]) == (self._dtype, self._item)
-        self._file.write(block.tobytes())
+        content = block.tobytes()
+        self._file.write(content)
+        self._digest.update(content)
         self.length += len(block)
+
+    def state(self) -> dict[str, Any]:
+        """What an interrupted writing goes on from: items so far, their type and shape, the SHA-256 of their bytes."""
+        self._file.flush()
+        state = {"length": self.length, "dtype": self._dtype.str, "item": list(self._item)}
+        return state | {"sha256": self._digest.hexdigest()}
 
     def _header(self) -> None:
         # numpy leaves room for a first axis of any length, so the header keeps its size.

@@ -4,10 +4,12 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,15 +28,21 @@ def atomic(*paths: str | Path) -> Iterator[list[Path]]:
     temporaries = [_temporary(path) for path in finals]
     try:
         yield temporaries
-        for temporary in temporaries:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-        for temporary, final in zip(temporaries, finals, strict=True):
-            temporary.replace(final)
-            published.append(final)
+        publish(dict(zip(temporaries, finals, strict=True)))
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
+
+
+def publish(files: Mapping[Path, Path]) -> None:
+    """Give finished files (keys) their names (values), once all of them are on disk."""
+    for temporary in files:
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+    for temporary, final in files.items():
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(final)
+        published.append(final)
 
 
 @contextmanager
@@ -45,6 +53,26 @@ def scratch(path: Path) -> Iterator[Path]:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path, what: str, note: Callable[[str], None] = print) -> Iterator[None]:
+    """Keep other processes from the file ``path`` that grows (the system frees the lock of one that is killed).
+
+    Args:
+        what: it is to be, for ``note``, which takes a line where another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        note(f"{what}: waiting for another process that makes it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _temporary(path: Path) -> Path:

@@ -59,9 +59,9 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def chunks(count: int, size: int) -> list[np.ndarray]:
-    """The rows 0..count-1 in order, ``size`` at a time (the last may be fewer)."""
-    return np.split(np.arange(count), range(size, count, size))
+def chunks(count: int, size: int, first: int = 0) -> list[np.ndarray]:
+    """The rows first..count-1 in order, ``size`` at a time (the last may be fewer)."""
+    return [np.arange(start, min(start + size, count)) for start in range(first, count, size)]
 
 
 def pixel_inputs(images: Split, transforms: Mapping[str, Any], device: torch.device, seed: int = 0) -> Inputs:

@@ -3,21 +3,19 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import requests
-from filelock import FileLock, Timeout
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.util import Retry
 
 from pipeline.base.errors import UserError
-from pipeline.base.files import hex_digest
+from pipeline.base.files import alone, hex_digest
 from pipeline.base.progress import progress
 
 # Some hosts refuse the user agents of programs. Bytes are wanted as they are, not compressed on the way.
@@ -73,7 +71,7 @@ def fetch(
         UserError: no source has the file.
     """
     faults: list[tuple[str, Exception]] = []
-    with _alone(partial, key, note), requests.Session() as session:
+    with alone(partial, key, note), requests.Session() as session:
         session.headers.update(HEADERS)
         session.verify = os.environ.get("SSL_CERT_FILE", True)
         session.max_redirects = 10
@@ -101,22 +99,6 @@ def fetch(
     )
     reasons = "; ".join(f"{url}: {_reason(error)}" for url, error in faults)
     raise (UnreachableError if silent else UserError)(f"{key}.url: {reasons}")
-
-
-@contextmanager
-def _alone(partial: Path, key: str, note: Callable[[str], None]) -> Iterator[None]:
-    """Keep other processes from the partial file (the system frees the lock of one that is killed)."""
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{partial}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        note(f"{key}: waiting for another process that downloads it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from pipeline.base.checkpoint import Checkpoint
 from pipeline.base.errors import UserError
 from pipeline.base.files import write_csv
 from pipeline.base.parallel import parallel_map
 from pipeline.data.views import Inputs
 from pipeline.models.features import collect, outputs
 from pipeline.models.sections import set_mode
-from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.params import Train
 
 ORDER, NETWORK, SUBSET = 1, 2, 3  # purposes of random addresses, as VIEW in pipeline/data/views.py

@@ -23,7 +23,8 @@ FILES: dict[str, set[str]] = {
     "pipeline/__init__.py": set(),
     "stages/__main__.py": set(),
     "tools/verify.py": set(),
-    "pipeline/base/environment.py": {*TRAIN, "report"},  # a checkpoint belongs to an environment
+    "pipeline/base/environment.py": {*FEATURES, *TRAIN, "report"},  # a checkpoint belongs to an environment
+    "pipeline/base/checkpoint.py": {*FEATURES, *TRAIN},
     "pipeline/base/device.py": {*DRAW, *NETWORK},
     "pipeline/base/progress.py": {*DRAW, "prepare", *FEATURES, *EVALUATE},
     "pipeline/sources/download.py": set(),  # nothing is downloaded in this run

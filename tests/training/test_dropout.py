@@ -8,8 +8,8 @@ import yaml
 from torchvision.models import get_model
 
 from pipeline.params import read_yaml
+from tests.base.test_checkpoint import interrupt, results
 from tests.conftest import Run
-from tests.training.test_checkpoint import interrupt, results
 from tools.sandbox import merge
 
 RATES = {

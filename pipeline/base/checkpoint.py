@@ -1,4 +1,4 @@
-"""An interrupted training goes on from its last finished epoch, and ends in the same bytes.
+"""What takes minutes goes on where it was interrupted, and ends in the same bytes.
 
 The state lies outside the pipeline's outs, which DVC deletes before a stage runs. It carries the fingerprint of all
 that determines the result, and its own checksum; a state that fits neither is refused, never half believed.
@@ -8,19 +8,25 @@ import hashlib
 import io
 import json
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from pipeline.base.arrays import ArrayWriter
 from pipeline.base.environment import environment
 from pipeline.base.files import atomic, hex_digest
 
+INTERVAL = 5.0  # seconds between two checkpoints of an array
+
 
 def fingerprint(files: list[Path], values: Any) -> str:
-    """SHA-256 over what a training depends on, as hex digits.
+    """SHA-256 over what a result depends on, as hex digits.
 
-    That is the contents of ``files``, ``values`` (what JSON can hold), the code of this project that is loaded, and
+    That is, the contents of ``files``, ``values`` (what JSON can hold), the code of this project that is loaded, and
     the environment: versions, CPU, GPU.
     """
     loaded = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] in ("pipeline", "stages")]
@@ -30,7 +36,7 @@ def fingerprint(files: list[Path], values: Any) -> str:
 
 
 class Checkpoint:
-    """The state of one training, in one file: 64 bytes of fingerprint, 64 of checksum (both hex), the content."""
+    """The state of one piece of work, in one file: 64 bytes of fingerprint, 64 of checksum (both hex), the content."""
 
     def __init__(self, path: Path, fingerprint: str) -> None:
         self.path, self.fingerprint = path, fingerprint
@@ -44,7 +50,7 @@ class Checkpoint:
             file.writelines([self.fingerprint.encode(), checksum.encode(), content.getbuffer()])
 
     def load(self) -> dict[str, Any] | None:
-        """The state if there is one that belongs to this training (else None); prints which of both, and why."""
+        """The state if there is one that belongs to this work (else None); prints which of both, and why."""
         try:
             stored = self.path.read_bytes()
         except FileNotFoundError:
@@ -58,5 +64,33 @@ class Checkpoint:
         return None if fault else torch.load(io.BytesIO(stored[128:]), weights_only=True)
 
     def discard(self) -> None:
-        """Remove the state; the training has its results."""
+        """Remove the state; the work is done."""
         self.path.unlink(missing_ok=True)
+
+
+def store(
+    file: Path,
+    blocks: Callable[[int], Iterator[np.ndarray]],
+    show: Callable[..., Iterator[Any]],
+    checkpoint: Checkpoint,
+) -> None:
+    """Write blocks of rows to a .npy file; an interrupted writing goes on where it was some seconds before.
+
+    Args:
+        blocks: gives those from a row on, as :func:`pipeline.models.features.features` does.
+        show: passes them on, as :func:`pipeline.base.progress.progress` does.
+        checkpoint: tells which rows of ``file`` are there already.
+    """
+    try:
+        array = ArrayWriter(file, checkpoint.load())
+    except (OSError, ValueError):
+        print(f"{file}: damaged or gone, not resumed; starting over", flush=True)
+        array = ArrayWriter(file)
+    with array:
+        saved = time.monotonic()
+        for block in show(blocks(array.length), before=array.length):
+            array.append(block)
+            if time.monotonic() - saved > INTERVAL:
+                checkpoint.save(array.state())
+                saved = time.monotonic()
+        checkpoint.save(array.state())

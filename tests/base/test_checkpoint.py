@@ -1,4 +1,4 @@
-"""Training that is killed, at any moment and in any way, ends in the same bytes as one that is not."""
+"""What is killed, at any moment and in any way, ends in the same bytes as what is not: training, features."""
 
 import os
 import random
@@ -6,12 +6,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from pipeline.training.checkpoint import Checkpoint
+from pipeline.base.checkpoint import Checkpoint, store
 from tests.conftest import Run
 from tools.sandbox import environment
 
@@ -150,6 +153,64 @@ def test_killed_at_random_moments_again_and_again(undisturbed: Path, fresh: Path
     assert process.returncode == 0
     assert kills >= 3
     assert results(fresh, approach) == results(undisturbed, approach)
+
+
+def test_features_that_are_killed_go_on_and_end_in_the_same_bytes(project: Path, copy: Path, run: Run) -> None:
+    files = [copy / "data" / "layer3" / f"{split}.npy" for split in ("train", "val", "test")]
+    shutil.rmtree(copy / "data" / "layer3")
+    command = [sys.executable, "-m", "stages", "features", "layer3"]
+    process = subprocess.Popen(command, cwd=copy, env=environment(), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("layer3 of 16 train images: ")
+    process.kill()
+    process.communicate()
+    assert not any(file.exists() for file in files)
+    result = run(copy, "stages", "features", "layer3")
+    assert "resumed from .resume/layer3.train" in result.stdout
+    assert [file.read_bytes() for file in files] == [(project / file.relative_to(copy)).read_bytes() for file in files]
+    assert [file.name for file in (copy / ".resume").iterdir()] == ["layer3.npy.lock"]
+
+
+def stored(folder: Path, until: int) -> list[int]:
+    """Store 7 blocks of rows, interrupted before the block ``until``; the rows that were asked for."""
+    asked: list[int] = []
+
+    def blocks(first: int) -> Iterator[np.ndarray]:
+        for row in range(first, 28, 4):
+            if row == 4 * until:
+                raise KeyboardInterrupt
+            asked.append(row)
+            yield np.arange(row * 3, row * 3 + 12, dtype=np.float32).reshape(4, 3)
+
+    with suppress(KeyboardInterrupt):
+        store(folder / "rows.npy", blocks, lambda items, before: items, Checkpoint(folder / "rows", "0" * 64))
+    return asked
+
+
+def test_an_array_goes_on_behind_what_is_there_unless_that_was_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.base.checkpoint.INTERVAL", 0)
+    whole, file = np.arange(84, dtype=np.float32).reshape(28, 3), tmp_path / "rows.npy"
+    assert stored(tmp_path, 5) == [0, 4, 8, 12, 16]
+    assert stored(tmp_path, 6) == [20]
+    assert stored(tmp_path, 7) == [24]
+    assert np.array_equal(np.load(file), whole)
+    assert stored(tmp_path, 7) == []  # finished, and finished it stays
+    for place in range(0, 128 + 84 * 4, 7):  # in the header, and in the rows
+        file.unlink()
+        (tmp_path / "rows").unlink()
+        stored(tmp_path, 5)
+        content = bytearray(file.read_bytes())
+        content[place % len(content)] ^= 1
+        file.write_bytes(content)
+        stored(tmp_path, 7)
+        assert np.array_equal(np.load(file), whole)
+        assert np.load(file).dtype == np.float32
+    file.write_bytes(file.read_bytes()[:150])
+    assert stored(tmp_path, 7) == [0, 4, 8, 12, 16, 20, 24]
+    file.unlink()
+    assert stored(tmp_path, 7) == [0, 4, 8, 12, 16, 20, 24]
 
 
 @pytest.mark.parametrize("place", [0, 100, 5000])
