@@ -11,7 +11,8 @@ session = onnxruntime.InferenceSession(sys.argv[1])
 notes = session.get_modelmeta().custom_metadata_map
 classes, transforms = json.loads(notes["classes"]), json.loads(notes["transforms"])
 
-image = ImageOps.exif_transpose(Image.open(sys.argv[2])).convert("RGB")
+image = ImageOps.exif_transpose(Image.open(sys.argv[2])).convert("RGBA")
+image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 (width, height), side = image.size, transforms["resize"]
 size = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
 image = image.resize(size, Image.Resampling.BILINEAR)

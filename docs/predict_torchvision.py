@@ -19,7 +19,8 @@ model.eval()
 values = header["transforms"]
 normalize = Normalize(values["mean"], values["std"])
 transform = Compose([Resize(values["resize"]), CenterCrop(values["crop"]), ToTensor(), normalize])
-image = ImageOps.exif_transpose(Image.open(sys.argv[2])).convert("RGB")
+image = ImageOps.exif_transpose(Image.open(sys.argv[2])).convert("RGBA")
+image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 with torch.inference_mode():
     probabilities = model(transform(image)[None])[0].softmax(0)
 top = probabilities.topk(min(5, len(probabilities)))
