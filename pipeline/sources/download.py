@@ -20,6 +20,7 @@ from pipeline.base.progress import progress
 
 # Some hosts refuse the user agents of programs. Bytes are wanted as they are, not compressed on the way.
 HEADERS = {"User-Agent": "Mozilla/5.0", "Accept-Encoding": "identity"}
+SPARE = 1 << 29  # bytes to leave on the disk
 TIMEOUT = (10.0, 60.0)  # seconds without a connection, or without a byte
 # Of one source: waits 0, 2, 4, 8, 16 s and up to 1 s more at random, or as long as Retry-After says, but not for ever.
 RETRY = Retry(
@@ -159,9 +160,13 @@ class _Download:
                     mark = response.headers.get("ETag", "W/")
                     mark = response.headers.get("Last-Modified", "") if mark.startswith("W/") else mark
                     version.write_text(mark, encoding="utf-8")
-                chunks = response.raw.stream(1 << 16, decode_content=False)
-                for chunk in progress(chunks, response.raw.length_remaining or 0, self.key, "B", len):
+                chunks, rest = response.raw.stream(1 << 16, decode_content=False), response.raw.length_remaining
+                for chunk in progress(chunks, start + rest if rest else 0, self.key, "B", len, start):
                     file.write(chunk)
+                    if shutil.disk_usage(self.partial.parent).free < SPARE:
+                        if rest is None:  # it may never end
+                            file.truncate(0)
+                        raise _RefusedError(f"only {SPARE:,} bytes of disk are left, after {file.tell():,} bytes")
         try:
             _check(self.partial, self.checksum)
         except _RefusedError as error:

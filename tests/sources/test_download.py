@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import shutil
 import subprocess
 import sys
 import threading
@@ -75,6 +76,14 @@ def stall(request: Handler) -> None:
     cut(1000)(request)
     request.wfile.flush()
     request.server.closing.wait(2)  # type: ignore[attr-defined]
+
+
+def endless(request: Handler) -> None:
+    request.send_response(200)
+    request.end_headers()
+    with suppress(ConnectionError):
+        while True:
+            request.wfile.write(CONTENT)
 
 
 def drop(request: Handler) -> None:
@@ -202,6 +211,15 @@ def test_what_no_try_mends_never_gets_its_name_and_the_next_source_is_asked(
     assert not isinstance(error.value, UnreachableError)
     assert not place.out.exists()
     assert place.fetch(bad.url, good.url) == CONTENT
+
+
+def test_an_answer_without_end_leaves_room_on_the_disk(
+    place: Place, tmp_path: Path, serve: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.sources.download.SPARE", shutil.disk_usage(tmp_path).free - (5 << 20))
+    with pytest.raises(UserError, match=r"only [\d,]+ bytes of disk are left, after [\d,]+ bytes"):
+        place.fetch(serve(endless).url)
+    assert place.partial.stat().st_size == 0
 
 
 def test_sources_may_have_checksums_of_their_own_and_nobody_answering_is_told_apart(
