@@ -11,7 +11,7 @@ import re
 import stat
 import tarfile
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -167,6 +167,9 @@ def _check(index: pd.DataFrame, classes: list[str], path: Path, note: Callable[[
     """Refuse what training needs, name what evaluation lacks."""
     if len(classes) < 2:
         raise UserError(f"images.path = {path}: only one class, {classes[0]!r}; a comparison needs two or more")
+    cases = Counter(name.casefold() for name in classes)
+    if alike := [name for name in classes if cases[name.casefold()] > 1]:
+        note(f"{path}: classes whose names differ only in upper and lower case: {listed(alike)}")
     for split in SPLITS:
         there = set(index.loc[index["split"] == split, "label"])
         if missing := [name for name in classes if name not in there]:

@@ -58,6 +58,15 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
         assert ids[name] == int.from_bytes(hashlib.sha256(content).digest()[:8]) >> 1
 
 
+def test_classes_that_differ_only_in_case_are_two_and_named(tmp_path: Path) -> None:
+    images = {
+        f"{name}/{place}.jpg": jpeg(100 * k + place) for k, name in enumerate(["Rose", "rose"]) for place in range(30)
+    }
+    _, classes, notes = read(write(tmp_path / "own", images), tmp_path)
+    assert classes == ["Rose", "rose"]
+    assert notes[0].endswith("classes whose names differ only in upper and lower case: 'Rose', 'rose'")
+
+
 def test_adding_removing_and_renaming_images_moves_no_other(tmp_path: Path) -> None:
     images = many()
     before = read(write(tmp_path / "own", images), tmp_path)[0].set_index("member")
