@@ -12,7 +12,7 @@ Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 Rate = Annotated[float, Field(strict=True, gt=0, le=10, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
 
 
 class Section(BaseModel):

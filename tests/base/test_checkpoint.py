@@ -168,7 +168,7 @@ def test_features_that_are_killed_go_on_and_end_in_the_same_bytes(project: Path,
     result = run(copy, "stages", "features", "layer3")
     assert "resumed from .resume/layer3.train" in result.stdout
     assert [file.read_bytes() for file in files] == [(project / file.relative_to(copy)).read_bytes() for file in files]
-    assert [file.name for file in (copy / ".resume").iterdir()] == ["layer3.npy.lock"]
+    assert {file.suffix for file in (copy / ".resume").iterdir()} == {".lock"}
 
 
 def stored(folder: Path, until: int) -> list[int]:
