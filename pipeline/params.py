@@ -4,12 +4,13 @@ The schema refuses values and changes none, so no stage depends on it: a stage g
 stages/__main__.py, and dvc.yaml declares which.
 """
 
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
 
 from pipeline.base.errors import UserError
 from pipeline.base.schema import Name, Section, Threads
@@ -18,6 +19,9 @@ from pipeline.models.params import Backbone, Features, Precision
 from pipeline.report.params import Explain, Plots, Published
 from pipeline.sources.params import Draw, File, Images
 from pipeline.training.params import Approach, Train
+
+SHORT = reprlib.Repr()
+SHORT.maxlevel = 2
 
 
 class Runtime(Section):
@@ -73,7 +77,7 @@ def read_yaml(path: str | Path) -> Any:
         return YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; run from the project's root") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except Exception as error:  # ruamel raises whatever the text leads it into
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
@@ -111,4 +115,7 @@ def _explain(fault: ErrorDetails) -> tuple[str, str]:
             key, _, reason = str(fault["msg"]).removeprefix("Value error, ").partition(": ")
             return key, reason
         return key, str(fault["msg"]).removeprefix("Value error, ")
-    return f"{key} = {fault['input']!r}", fault["msg"]
+    try:
+        return f"{key} = {SHORT.repr(fault['input'])}", fault["msg"]  # cut short: aliases make values of any size
+    except ValueError:  # thousands of digits, which Python prints of no number
+        return key, fault["msg"]
