@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo own test repro verify check check-params seeds few bench peers lock
+.PHONY: help demo own test fuzz repro verify check check-params seeds few bench peers lock
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -20,6 +20,11 @@ test: .venv/ready    ## lint, types and tests; SLOW=1: the slow ones too
 
 repro: check-params  ## the real experiment: downloads 390 MB; the same as `dvc repro` inside the environment
 	dvc repro
+
+COUNT ?= 100000
+TARGET ?= all
+fuzz: .venv/ready    ## COUNT=100000 inputs for each reader of bytes from outside, or for TARGET; needs atheris
+	python -m tests.fuzz $(TARGET) $(COUNT) 0
 
 verify: .venv/ready  ## two runs from nothing, the same bytes? On drawn flowers; REAL=1: the experiment; AGAINST=REV: its metrics as there?
 	python -m tools.verify $(if $(REAL),--real) $(if $(AGAINST),--against $(AGAINST))

@@ -5,13 +5,14 @@ stages/__main__.py, and dvc.yaml declares which.
 """
 
 import re
+import reprlib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
 
 from pipeline.base.errors import UserError
 from pipeline.base.schema import Name, Section, Threads
@@ -20,6 +21,9 @@ from pipeline.models.params import Backbone, Features, Precision
 from pipeline.report.params import Explain, Plots, Published
 from pipeline.sources.params import Draw, File, Images
 from pipeline.training.params import Approach, Train
+
+SHORT = reprlib.Repr()
+SHORT.maxlevel = 2
 
 
 class Runtime(Section):
@@ -94,7 +98,7 @@ def read_yaml(path: str | Path) -> Any:
         return YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; run from the project's root") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except Exception as error:  # ruamel raises whatever the text leads it into
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
@@ -135,7 +139,9 @@ def explained(error: ValidationError) -> Iterator[str]:
             yield f"{key}: missing"
         elif kind == "value_error":
             yield from message.splitlines() if not parts else [f"{key}: {message}"]
-        elif kind == "model_type":
-            yield f"{key} = {fault['input']!r}: must be a section, with keys of its own"
         else:
-            yield f"{key} = {fault['input']!r}: {message}"
+            what = "must be a section, with keys of its own" if kind == "model_type" else message
+            try:
+                yield f"{key} = {SHORT.repr(fault['input'])}: {what}"  # cut short: aliases make values of any size
+            except ValueError:  # thousands of digits, which Python prints of no number
+                yield f"{key}: {what}"

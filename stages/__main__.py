@@ -1,9 +1,7 @@
 """Run one stage, as dvc.yaml does: python -m stages STAGE [ARGUMENT]
 
-What all stages have in common, and nothing that shapes a result: all of params.yaml is checked before work starts,
-errors are one line, variables that change the arithmetic are ignored, environment/ gets a record of the run. So no
-stage depends on this file, nor on the schema of params.yaml, which refuses values and changes none.
-"""
+What all stages have in common, and nothing that shapes a result, so no stage depends on this file: all of params.yaml
+is checked, errors are one line, variables that change the arithmetic are ignored, environment/ gets a record."""
 
 import sys
 from importlib import import_module
@@ -36,12 +34,15 @@ def main() -> None:
 
 def discard_removed(params: Params) -> None:
     """Delete what removed approaches made, as dvc.lock names it: DVC would leave it in folders that compare reads."""
-    lock = read_yaml("dvc.lock")["stages"] if Path("dvc.lock").exists() else {}
-    for stage, entry in lock.items():
-        kind, _, name = stage.partition("@")
-        kept = params.export if kind == "export" else params.approaches
-        for out in entry["outs"] if kind in ("train", "evaluate", "export") and name not in kept else []:
-            Path(out["path"]).unlink(missing_ok=True)
+    lock = read_yaml("dvc.lock") if Path("dvc.lock").exists() else {"stages": {}}
+    try:
+        for stage, entry in lock["stages"].items():
+            kind, _, name = stage.partition("@")
+            kept = params.export if kind == "export" else params.approaches
+            for out in entry["outs"] if kind in ("train", "evaluate", "export") and name not in kept else []:
+                Path(out["path"]).unlink(missing_ok=True)
+    except (LookupError, TypeError, AttributeError, ValueError, OSError) as error:
+        raise UserError(f"dvc.lock: not as DVC writes it ({error!r}); delete it, or git checkout dvc.lock") from None
 
 
 if __name__ == "__main__":

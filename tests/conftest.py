@@ -69,6 +69,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = 1
 
 
+# Of a model's file.
+HEADER: dict[str, Any] = {
+    "approach": "fine_tuning",
+    "network": "resnet18",
+    "classes": ["a", "b", "c"],
+    "input": "pixels",
+    "transforms": {"resize": 36, "crop": 32, "flip": 0.5, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]},
+    "parameters": {"total": 2, "trainable": 1},
+}
+
 # A shell's background jobs, and all that they start, ignore Ctrl-C; the tests of it need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # threads of several tests at once would wait for one another

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.base.device import torch_device
 from pipeline.base.errors import UserError
-from pipeline.params import Params, load_params, read_yaml
+from pipeline.params import load_params, read_yaml
 from tools.sandbox import PROJECT, merge
 
 DEFAULTS = read_yaml(PROJECT / "params.yaml")
@@ -176,22 +176,12 @@ def test_whatever_stands_somewhere_is_params_or_an_error_for_people(place: tuple
         section = section[key]
     if place:
         section[place[-1]] = value
-    assert_answered(yaml.safe_dump(changed if place else value, allow_unicode=True))
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.text())
-def test_whatever_text_it_is_ends_in_an_error_for_people(text: str) -> None:
-    assert_answered(text)
-
-
-def assert_answered(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
-        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        path.write_text(yaml.safe_dump(changed if place else value, allow_unicode=True), encoding="utf-8")
         try:
-            answer: Params | str = load_params(path)
+            answer = ""
+            load_params(path)
         except UserError as error:
             answer = str(error)
-        lines = answer.splitlines() if isinstance(answer, str) else []
-        assert all(line.strip().startswith(str(path)) for line in lines)
+        assert all(line.strip().startswith(str(path)) for line in answer.splitlines())

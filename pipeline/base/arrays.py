@@ -15,6 +15,8 @@ from numpy.lib import format as npy
 
 from pipeline.base.errors import UserError
 
+DTYPES = (np.uint8, np.uint16, np.float32)  # of pixels, and of features (uint16: the bits of bfloat16)
+
 
 class ArrayWriter:
     """A .npy file that grows along its first axis."""
@@ -82,8 +84,12 @@ class ArrayReader:
             UserError: not such a file, or cut short.
         """
         try:
-            mapped = np.load(file, mmap_mode="r")
-        except ValueError as error:
+            mapped = npy.open_memmap(file, mode="r")
+            if mapped.dtype not in DTYPES or not mapped.ndim or not mapped.flags.c_contiguous:
+                raise ValueError(f"{mapped.dtype} {mapped.shape}")
+        except OSError:
+            raise
+        except Exception as error:  # numpy raises whatever the bytes lead it into
             raise UserError(f"{file}: not a complete .npy file ({error}); delete it and run dvc repro") from None
         self.shape, self._dtype, self._start = mapped.shape, mapped.dtype, mapped.offset
         self._path, self._file, self._lock = file, file.open("rb"), Lock()

@@ -9,7 +9,13 @@ Value = TypeVar("Value")
 
 
 class UserError(Exception):
-    """Something the user can mend. Its text says what is wrong, where, and what to do."""
+    """Something the user can mend. Its text says what is wrong, where, and what to do.
+
+    Names from files stand in it, so what is no printable character (a terminal would obey some) is escaped.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__("".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text))
 
 
 @contextmanager

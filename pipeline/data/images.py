@@ -24,17 +24,17 @@ def decode(encoded: bytes, name: str) -> Image.Image:
         image.load()
         if max(image.size) > LONGEST * min(image.size):
             raise ValueError(f"{image.width} x {image.height} pixels")
+        with suppress(Exception):  # damaged EXIF raises whatever its bytes lead to (Pillow 8348, 8965)
+            image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut at 255
+            image = Image.fromarray((np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB")
     except Exception as error:  # Pillow raises whatever the bytes lead it into
         reason = f"none of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(f"{name}: not a readable image ({reason})") from None
-    with suppress(Exception):  # damaged EXIF raises whatever its bytes lead to (Pillow 8348, 8965)
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut at 255
-        image = Image.fromarray((np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
 
 
 def resize(image: Image.Image, short_side: int) -> Image.Image:

@@ -74,17 +74,26 @@ class Split:
     """
 
     def __init__(self, directory: Path, name: str) -> None:
-        """Read ``directory/name.csv``; ``directory/name.npy`` is opened when the first image is asked for."""
-        self.name, self._file = name, directory / f"{name}.npy"
-        index = pd.read_csv(directory / f"{name}.csv")
+        """Read ``directory/name.csv``; ``directory/name.npy`` is opened when the first image is asked for.
+
+        Raises:
+            UserError: no such table.
+        """
+        self.name, self._file, path = name, directory / f"{name}.npy", directory / f"{name}.csv"
+        try:
+            index = pd.read_csv(path)[["id", "label", "offset", "height", "width"]].astype("int64")
+        except (KeyError, ValueError, OverflowError) as error:
+            raise UserError(f"{path}: damaged ({' '.join(str(error).split())}); run dvc repro prepare") from None
         self.ids = index["id"].to_numpy(copy=True)  # copies, for torch takes writable arrays only
         self.labels = index["label"].to_numpy(copy=True)
         self._places = index[["offset", "height", "width"]].to_numpy()
 
     @cached_property
     def _pixels(self) -> ArrayReader:
-        pixels = ArrayReader(self._file)
-        if pixels.shape != ((self._places[:, 1] * self._places[:, 2] * 3).sum(),):
+        pixels, (offset, height, width) = ArrayReader(self._file), self._places.T
+        size = height * width * 3
+        inside = (offset >= 0) & (height > 0) & (width > 0) & (offset + size <= pixels.shape[0])
+        if pixels.shape != (size.sum(),) or not inside.all():
             raise UserError(f"{self._file}: {pixels.shape[0]:,} bytes do not fit its index; run dvc repro prepare")
         return pixels
 

@@ -19,7 +19,7 @@ from typing import Self
 
 import pandas as pd
 
-from pipeline.base.errors import UserError
+from pipeline.base.errors import UserError, listed
 from pipeline.base.files import atomic, write_csv
 
 SPLITS = ("train", "val", "test")
@@ -70,10 +70,10 @@ def read_index(folder: Path) -> pd.DataFrame:
     index = _read_table(path, {"member": "str", "id": "int64", "split": "str", "label": "int64"})
     for column in ("member", "id"):
         if (twice := index[column].duplicated()).any():
-            raise UserError(f"{path}: {column} {index[column][twice].iloc[0]} stands twice")
+            raise UserError(f"{path}: {column} {index[column][twice].iloc[0]!r} stands twice")
     splits = set(index["split"])
     if splits != set(SPLITS):
-        raise UserError(f"{path}: the splits are {', '.join(sorted(splits))}; they must be {', '.join(SPLITS)}")
+        raise UserError(f"{path}: the splits are {listed(sorted(splits))}; they must be {', '.join(SPLITS)}")
     if not index["label"].between(0, classes - 1).all() or (index["id"] < 0).any():
         raise UserError(f"{path}: labels must be 0 to {classes - 1}, as in classes.csv, and ids not negative")
     return index
@@ -82,10 +82,10 @@ def read_index(folder: Path) -> pd.DataFrame:
 def _read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=dict(columns), keep_default_na=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
     if list(table) != list(columns):
-        raise UserError(f"{path}: has columns {', '.join(map(str, table))}; they must be {', '.join(columns)}")
+        raise UserError(f"{path}: has columns {listed([*map(str, table)])}; they must be {', '.join(columns)}")
     return table
 
 

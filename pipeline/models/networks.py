@@ -41,6 +41,8 @@ def read_backbone(path: Path) -> State:
             raise ValueError(f"it holds {names}")
         if all(str(name).startswith("module.") for name in state):
             state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+        if any(tensor.nbytes > tensor.untyped_storage().nbytes() for tensor in state.values()):
+            raise ValueError("a tensor is larger than what it stores")  # by steps of 0: of any size in a few bytes
         odd = [str(name) for name, tensor in state.items() if not tensor.float().isfinite().all()]
     except Exception as error:  # torch.load raises whatever the bytes lead it into
         reason = re.split(r"\. |\n", str(error).strip() or type(error).__name__)[0]

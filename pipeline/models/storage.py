@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pipeline.base.errors import UserError
 from pipeline.base.files import atomic
 from pipeline.models.networks import build, load_weights
+from pipeline.models.params import Header
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:
@@ -40,10 +41,11 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads(file.metadata()["model"])
+            header = Header.model_validate_json(file.metadata()["model"]).model_dump()
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         model = build(header["network"], len(header["classes"]))
         load_weights(model, state)
-    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path}: not a model of this pipeline ({error}); run dvc repro train") from None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).splitlines()[:2])  # of pydantic: what is wrong, and the key
+        raise UserError(f"{path}: not a model of this pipeline ({reason}); run dvc repro train") from None
     return model.eval(), header

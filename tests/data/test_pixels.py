@@ -54,6 +54,8 @@ def test_any_number_of_workers_packs_the_same_bytes(tmp_path: Path) -> None:
 
 def test_index_and_pixels_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros(11, np.uint8))
-    pd.DataFrame({"id": [1], "label": [0], "offset": [0], "height": [2], "width": [2]}).to_csv(tmp_path / "x.csv")
+    pd.DataFrame({"id": [1], "label": [0], "offset": [0], "height": [2], "width": [2]}).to_csv(
+        tmp_path / "x.csv", index=False
+    )
     with pytest.raises(UserError, match="do not fit its index"):
         Split(tmp_path, "x").image(0)

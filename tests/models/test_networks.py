@@ -29,6 +29,7 @@ from pipeline.params import load_params
 from pipeline.sources.flowers102 import CLASSES
 from pipeline.training.fit import fit
 from pipeline.training.params import Train
+from tests.conftest import HEADER
 from tools.sandbox import PROJECT
 
 # A network of every family of torchvision: side of the images, where it is cut in two, what is trained behind the cut.
@@ -104,7 +105,7 @@ def test_a_network_of_every_family_is_cut_trained_saved_and_loaded(network: str,
     for name, value in model.state_dict().items():
         assert name.startswith(tuple(f"{module}." for module in trained)) or torch.equal(value, state[name]), name
 
-    save_model(tmp_path / "model.safetensors", model, {"network": network, "classes": ["a", "b", "c"]})
+    save_model(tmp_path / "model.safetensors", model, HEADER | {"network": network})
     loaded, _ = load_model(tmp_path / "model.safetensors")
     assert weights_digest(loaded.state_dict()) == weights_digest(model.state_dict())
     with torch.no_grad():  # memory formats differ, and with them last digits
@@ -284,6 +285,9 @@ def test_a_prefix_is_removed_and_what_is_no_number_is_refused(tmp_path: Path) ->
     for legacy in (False, True):
         torch.save({"module.a": torch.ones(2)}, tmp_path / "weights", _use_new_zipfile_serialization=not legacy)
         assert list(read_backbone(tmp_path / "weights")) == ["a"]
+    torch.save({"a": torch.ones(1).expand(2**40)}, tmp_path / "weights")
+    with pytest.raises(UserError, match="a tensor is larger than what it stores"):
+        read_backbone(tmp_path / "weights")
     for value in ("nan", "inf"):
         save_file({"a": torch.ones(2), "b": torch.tensor([1, float(value)], dtype=torch.half)}, tmp_path / "weights")
         with pytest.raises(UserError, match="values that are infinite or no numbers, in 'b'"):
@@ -312,11 +316,10 @@ def test_weights_that_do_not_fit_are_named(change: State, message: str) -> None:
 
 def test_saved_model_comes_back_whole(tmp_path: Path) -> None:
     model = new_network("resnet18", None, 3, 0)
-    header = {"network": "resnet18", "classes": ["a", "b", "c"]}
-    save_model(tmp_path / "model.safetensors", model, header)
-    save_model(tmp_path / "other name.safetensors", model, header)
+    save_model(tmp_path / "model.safetensors", model, HEADER)
+    save_model(tmp_path / "other name.safetensors", model, HEADER)
     loaded, loaded_header = load_model(tmp_path / "model.safetensors")
-    assert loaded_header == header
+    assert loaded_header == HEADER
     assert not loaded.training
     assert weights_digest(loaded.state_dict()) == weights_digest(model.state_dict())
     assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "other name.safetensors").read_bytes()
