@@ -108,7 +108,7 @@ def _in_zip(path: Path) -> Iterator[tuple[str, bytes | None]]:
     with archive:
         entries = sorted(archive.infolist(), key=lambda entry: entry.filename)
         for entry in entries:
-            limits.check(entry.filename, entry.file_size, entry.is_dir())
+            limits.check(entry.filename, entry.file_size, entry.filename.endswith("/"))  # is_dir fails on no name
         for entry in entries:
             regular = stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG)
             try:
@@ -116,7 +116,7 @@ def _in_zip(path: Path) -> Iterator[tuple[str, bytes | None]]:
             except Exception:  # as above
                 unreadable.append(entry.filename)
             else:
-                if not entry.is_dir():
+                if not entry.filename.endswith("/"):
                     yield entry.filename, content
     _refuse(path, unreadable)
 

@@ -29,7 +29,7 @@ def main(name: str, count: str, seed: str) -> None:
             done = subprocess.run([sys.executable, "-c", code], stderr=log)
             log.seek(0)
             if done.returncode:
-                sys.exit("".join(log.readlines()[-40:]))
+                sys.exit("".join(log.readlines()[-3:]))
 
 
 def fuzz(name: str, count: int, seed: int) -> None:

@@ -47,9 +47,10 @@ def test_changed_bytes_end_in_an_answer_or_an_error_for_people(name: str, tmp_pa
     check()
 
 
-def an_archive() -> bytes:
+def an_archive(name: str) -> bytes:
     content = io.BytesIO()
-    zipfile.ZipFile(content, "w").close()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(name, b"")
     return content.getvalue()
 
 
@@ -67,6 +68,7 @@ ALIASES = b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
 )
 # What once was a traceback, a hang, text that a terminal obeys, or data that nobody meant.
 FOUND = [
+    ("folder", an_archive("name").replace(b"name", b"\0ame")),  # which is no name
     ("index", b"\0"),
     ("index", b"\x1b[2J,name\n"),
     ("index", TABLES + b'"a\nb",1,train,0\n"a\nb",1,train,0\n'),
@@ -85,7 +87,7 @@ FOUND = [
     ("pixels", split(b"7,0,-1,4,5\n9,1,60,6,4\n")),
     ("pixels", split(b"7,0,0,-4,-5\n9,1,60,6,4\n")),
     ("features", b""),
-    ("features", an_archive()),
+    ("features", an_archive("x")),
     ("features", arrays()[0].replace(b"<f4", b"<U1")),
     ("features", arrays()[0].replace(b"False", b"True ")),
     ("lock", b""),
