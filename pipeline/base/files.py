@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import errno
 import glob
 import hashlib
 import json
@@ -32,6 +33,13 @@ def atomic(*paths: str | Path) -> Iterator[list[Path]]:
         for temporary, final in zip(temporaries, finals, strict=True):
             temporary.replace(final)
             published.append(final)
+    except OSError as error:  # a full disk comes without a name, and a temporary one says little
+        names = {str(temporary): str(final) for temporary, final in zip(temporaries, finals, strict=True)}
+        written = [name for temporary, name in names.items() if Path(temporary).exists()]
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            error.filename = (written or list(names.values()))[-1]
+        error.filename = names.get(str(error.filename), error.filename)
+        raise
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
