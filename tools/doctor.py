@@ -1,4 +1,6 @@
-"""Do DVC's cache and the outs hold what DVC believes a cached file that is read-only, and an out whose size and time it knows, without reading it. Here every
+"""Do DVC's cache and the outs hold what DVC believes? Usage: python -m tools.doctor
+
+DVC believes a cached file that is read-only, and an out whose size and time it knows, without reading it. Here every
 byte is read: after a power cut, or when a disk is failing. What is damaged in the cache is deleted, for it can serve
 nobody; a damaged out stays, but is touched, so that `dvc repro` reads it too.
 """

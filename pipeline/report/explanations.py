@@ -126,7 +126,8 @@ def write_pictures(folder: Path, ids: Iterable[int], columns: Mapping[str, Seque
         ids: of the rows.
         columns: as for :func:`draw`; without a name, the files are ID.jpg.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     folder.mkdir(parents=True)
     for number, panels in zip(ids, zip(*columns.values(), strict=True), strict=True):
         for name, panel in zip(columns, panels, strict=True):
