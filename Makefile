@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo own test fuzz repro verify check check-params seeds few bench peers lock
+.PHONY: help demo own test fuzz repro doctor verify check check-params seeds few bench peers lock
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -34,6 +34,9 @@ check: .venv/ready   ## for CI: dvc.lock fits, the demo reproduces twice, params
 
 check-params: .venv/ready ## is every key of params.yaml known, and every value allowed? (a second)
 	python -m tools.check --params
+
+doctor: .venv/ready  ## do DVC's cache and the outs hold what DVC believes? After a power cut, or when a disk is failing
+	python -m tools.doctor
 
 SEEDS ?= 0 1 2
 seeds: .venv/ready   ## the experiment over several seeds (SEEDS="0 1 2"): mean, range, interval, paired difference

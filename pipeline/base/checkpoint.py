@@ -55,13 +55,18 @@ class Checkpoint:
             stored = self.path.read_bytes()
         except FileNotFoundError:
             return None
-        fault = ""
+        state, fault = None, ""
         if hashlib.sha256(stored[128:]).hexdigest().encode() != stored[64:128]:
             fault = "damaged"
         elif stored[:64] != self.fingerprint.encode():
             fault = "belongs to other params, data, weights, code or environment"
+        else:
+            try:
+                state = torch.load(io.BytesIO(stored[128:]), weights_only=True)
+            except Exception:  # torch raises whatever the bytes lead it into
+                fault = "damaged"
         print(f"{self.path}: {fault}, not resumed; starting over" if fault else f"resumed from {self.path}", flush=True)
-        return None if fault else torch.load(io.BytesIO(stored[128:]), weights_only=True)
+        return state
 
     def discard(self) -> None:
         """Remove the state; the work is done."""

@@ -1,11 +1,12 @@
 """Files that appear whole or not at all."""
 
+import errno
 import glob
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,17 @@ def atomic(*paths: str | Path) -> Iterator[list[Path]]:
     try:
         yield temporaries
         publish(dict(zip(temporaries, finals, strict=True)))
+    except OSError as error:  # a full disk comes without a name, and a temporary one says little
+        names = {str(temporary): str(final) for temporary, final in zip(temporaries, finals, strict=True)}
+        written = [name for temporary, name in names.items() if Path(temporary).exists()]
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            error.filename = (written or list(names.values()))[-1]
+        error.filename = names.get(str(error.filename), error.filename)
+        raise
     finally:
         for temporary in temporaries:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # what cannot be deleted now, the next one deletes
+                temporary.unlink()
 
 
 def publish(files: Mapping[Path, Path]) -> None:
@@ -52,7 +61,8 @@ def scratch(path: Path) -> Iterator[Path]:
     try:
         yield temporary
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Explanations for people: images chosen by rules, heat laid over them, the figure."""
 
+import io
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -125,9 +126,12 @@ def write_pictures(folder: Path, ids: Iterable[int], columns: Mapping[str, Seque
         ids: of the rows.
         columns: as for :func:`draw`; without a name, the files are ID.jpg.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     folder.mkdir(parents=True)
     for number, panels in zip(ids, zip(*columns.values(), strict=True), strict=True):
         for name, panel in zip(columns, panels, strict=True):
+            content = io.BytesIO()  # Pillow cuts a JPEG short on a disk that is all but full, and says nothing
+            Image.fromarray(panel.image).save(content, "JPEG", quality=90)
             with atomic(folder / f"{number}{name and '-'}{name}.jpg") as (path,):
-                Image.fromarray(panel.image).save(path, "JPEG", quality=90)
+                path.write_bytes(content.getvalue())

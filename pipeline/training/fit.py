@@ -121,13 +121,14 @@ def fit(
             optimizer.step()
             loss_sum += loss.item() * len(rows)
             correct += int((logits.argmax(1) == truth).sum())
-        if not math.isfinite(loss_sum):
-            raise UserError(f"the training loss of epoch {number} is not finite; lower this approach's learning rates")
         set_mode(model, learning_rates, training=False)
         epoch: Epoch = {"epoch": number, "train_loss": loss_sum / len(labels), "train_accuracy": correct / len(labels)}
         val_logits, val_truth = collect(outputs(head, val[0], len(val[1]), 0, device)), torch.from_numpy(val[1])
         epoch["val_loss"] = cross_entropy(val_logits, val_truth).item()
         epoch["val_accuracy"] = (val_logits.argmax(1) == val_truth).double().mean().item()
+        for name in ("train_loss", "val_loss"):
+            if not math.isfinite(epoch[name]):
+                raise UserError(f"{name} of epoch {number} is not finite; lower this approach's learning rates")
         finished.append(epoch)
         trained = {name: value for name, value in model.state_dict().items() if name.startswith(prefixes)}
         if checkpoint:
