@@ -42,7 +42,7 @@ def finished(directory: Path) -> set[str]:
     """The stages that dvc.lock has, if it can be read."""
     try:
         return set(read_yaml(directory / "dvc.lock")["stages"])
-    except UserError:
+    except (UserError, TypeError):  # cut short, or empty
         return set()
 
 

@@ -5,6 +5,7 @@ byte is read: after a power cut, or when a disk is failing. What is damaged in t
 nobody; a damaged out stays, but is touched, so that `dvc repro` reads it too.
 """
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,13 @@ from tools.sandbox import PROJECT
 
 def main() -> int:
     repo, damaged = Repo(str(PROJECT)), 0
+    busy = Path(repo.tmp_dir, "rwlock")  # which stages run; a kill can cut it short, and then DVC does not start
+    try:
+        json.loads(busy.read_text(encoding="utf-8") if busy.exists() else "{}")
+    except ValueError:
+        busy.unlink()
+        damaged += 1
+        print(f"{busy}: cut short, deleted")
     try:
         with repo.lock, rwlock(repo.tmp_dir, localfs, "doctor", [], [repo.root_dir], False):  # no stage runs meanwhile
             for line in (*cache(Path(repo.cache.local.path)), *runs(Path(repo.stage_cache.cache_dir)), *outs(repo)):
