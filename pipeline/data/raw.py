@@ -70,7 +70,7 @@ def read_index(folder: Path) -> pd.DataFrame:
     index = _read_table(path, {"member": "str", "id": "int64", "split": "str", "label": "int64"})
     for column in ("member", "id"):
         if (twice := index[column].duplicated()).any():
-            raise UserError(f"{path}: {column} {index[column][twice].iloc[0]!r} stands twice")
+            raise UserError(f"{path}: {column} {str(index[column][twice].iloc[0])!r} stands twice")
     splits = set(index["split"])
     if splits != set(SPLITS):
         raise UserError(f"{path}: the splits are {listed(sorted(splits))}; they must be {', '.join(SPLITS)}")

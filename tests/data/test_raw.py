@@ -38,14 +38,20 @@ def test_raw_data_is_written_and_read(tmp_path: Path, archive: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"member": ["a", "b", "a"]}, r"index\.csv: member a stands twice"),
-        ({"id": [3, 1, 3]}, r"index\.csv: id 3 stands twice"),
+        ({"member": ["a", "b", "a"]}, r"index\.csv: member 'a' stands twice"),
+        ({"id": [3, 1, 3]}, r"index\.csv: id '3' stands twice"),
         ({"id": [3, 1, -2]}, "ids not negative"),
-        ({"split": ["train", "val", "holdout"]}, "the splits are holdout, train, val; they must be train, val, test"),
-        ({"split": ["train", "train", "test"]}, "the splits are test, train; they must be train, val, test"),
+        (
+            {"split": ["train", "val", "holdout"]},
+            "the splits are 'holdout', 'train', 'val'; they must be train, val, test",
+        ),
+        ({"split": ["train", "train", "test"]}, "the splits are 'test', 'train'; they must be train, val, test"),
         ({"label": [0, 1, 2]}, "labels must be 0 to 1"),
         ({"label": ["rose", 1, 1]}, r"index\.csv: cannot be read"),
-        ({"colour": [0, 0, 0]}, "has columns member, id, split, label, colour; they must be member, id, split, label"),
+        (
+            {"colour": [0, 0, 0]},
+            "has columns 'member', 'id', 'split', 'label', 'colour'; they must be member, id, split, label",
+        ),
     ],
 )
 def test_an_index_that_breaks_a_promise_is_refused(
