@@ -27,7 +27,7 @@ def decode(encoded: bytes, name: str) -> Image.Image:
         with suppress(Exception):  # damaged EXIF raises whatever its bytes lead to (Pillow 8348, 8965)
             image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut at 255
-            image = Image.fromarray((np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+            image = Image.fromarray((np.asarray(image, np.float32) / 257).round().clip(0, 255).astype(np.uint8))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
