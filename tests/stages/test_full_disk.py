@@ -1,6 +1,5 @@
 """A disk that fills up, or may not be written: every stage ends in one line, and leaves no half of a file."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -35,7 +34,6 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount(folder, "size=1g")
     yield folder
-    os.chdir(tmp_path)
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
