@@ -2,12 +2,15 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo own test fuzz repro doctor verify check check-params seeds few bench peers lock
+.PHONY: help demo strong own test fuzz repro doctor verify check check-params seeds few bench peers lock
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 demo: .venv/ready    ## the whole pipeline offline, on drawn flowers, in the folder demo/
 	python -m tools.demo
+
+strong: .venv/ready  ## the experiment with one approach more, the strongest found (docs/result.md), in the folder strong/
+	python -m tools.demo strong
 
 own: .venv/ready     ## the same on your own images: make own IMAGES=folder (CLASS/IMAGE inside); BACKBONE=file needs no network
 	python -m tools.own "$(IMAGES)" $(if $(BACKBONE),"$(BACKBONE)")

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from pipeline.base.errors import UserError
 from pipeline.base.schema import Name, Section, Threads
-from pipeline.data.params import Transforms
+from pipeline.data.params import Sizes, Transforms
 from pipeline.models.params import Backbone, Features, Precision
 from pipeline.report.params import Explain, Plots, Published
 from pipeline.sources.params import Draw, File, Images
@@ -37,6 +37,7 @@ class Params(Section):
     images: Images
     backbone: Backbone
     transforms: Transforms
+    sizes: Sizes
     threads: Threads
     precision: Precision
     features: Features
@@ -66,12 +67,15 @@ class Params(Section):
                 origin = self.features.get(origin, origin)
             if origin in self.features:
                 yield f"features.{module} = {start!r}: leads round in a circle, and never to pixels"
+        pixels = {"pixels": self.transforms.resize} | {name: size.resize for name, size in self.sizes.items()}
+        known = [*pixels, *self.features]
         for name, approach in self.approaches.items():
             key, module = f"approaches.{name}.input = {approach.input!r}", approach.input.replace("-", ".")
+            yield from self._contradictions_of_recipe(f"approaches.{name}", approach, pixels.get(approach.input))
             trained = [part for part in approach.learning_rates if f"{module}.".startswith(f"{part}.")]
             if approach.input not in known:
                 yield f"{key}: one of {', '.join(known)}"
-            elif approach.initial == "random" and approach.input != "pixels":
+            elif approach.initial == "random" and approach.input not in pixels:
                 yield f"{key}: with initial = random only pixels"
             elif trained and module != "head":  # head as features is what goes into the head
                 yield f"{key}: {trained[0]} is trained, so its features change; take those of a module before it"
@@ -86,6 +90,19 @@ class Params(Section):
                     yield f"{key} = {list(names)}: {section} has no {name!r}; it has {', '.join(has) or 'nothing'}"
             if len(set(names)) < len(names):
                 yield f"{key} = {list(names)}: a name stands twice"
+
+    def _contradictions_of_recipe(self, key: str, approach: Approach, resize: int | None) -> Iterator[str]:
+        """The same of how one approach is trained, on images of a short side ``resize``, or (None) on features."""
+        epochs = approach.epochs or self.train.epochs
+        warm_up = self.train.warm_up if approach.warm_up is None else approach.warm_up
+        if warm_up >= epochs:
+            yield f"{key}: warm_up = {warm_up} must be less than epochs = {epochs}"
+        if resize is None and epochs > self.train.epochs:
+            yield f"{key}.epochs = {epochs}: features are stored for train.epochs = {self.train.epochs}; take pixels"
+        if approach.resized_crop and resize is None:
+            yield f"{key}.resized_crop: features hold the random crops of transforms; take input = pixels"
+        elif approach.resized_crop and resize and approach.resized_crop.size > resize:
+            yield f"{key}.resized_crop.size = {approach.resized_crop.size}: the images have only {resize} pixels"
 
 
 def read_yaml(path: str | Path) -> Any:

@@ -16,7 +16,7 @@ DATA, PAIRS = Path("data"), 100
 def main(params: Params, features: str) -> None:
     torch_device("cpu", params.threads)
     names = read_index(DATA / "raw").set_index("id")["member"]
-    train, test = (Split(DATA / "pixels", split) for split in ("train", "test"))
+    train, test = (Split(DATA / features, split) for split in ("train", "test"))
     # Views of the first epoch, and central crops: the first rows of both files.
     first, second = (ArrayReader(DATA / features / f"{split.name}.npy").read(0, len(split)) for split in (train, test))
     pairs = most_alike(first, second, PAIRS)

@@ -7,7 +7,7 @@ from pipeline.base.errors import choose
 from pipeline.base.files import atomic, write_csv, write_json
 from pipeline.base.progress import progress
 from pipeline.data.pixels import Split
-from pipeline.models.features import collect, open_inputs, outputs
+from pipeline.models.features import collect, input_module, open_inputs, outputs
 from pipeline.models.sections import for_inference, in_precision, section
 from pipeline.models.storage import load_model, weights_digest
 from pipeline.params import Params
@@ -20,13 +20,13 @@ def main(params: Params, name: str) -> None:
     choose(params.approaches, name, "approaches")
     device = torch_device(params.runtime.device, params.threads)
     model, header = load_model(Path(f"models/{name}.safetensors"))
-    network = for_inference(section(model, after=header["input"])).to(device)
+    network = for_inference(section(model, after=input_module(header["input"]))).to(device)
     network = in_precision(network, params.precision, device)
 
     metrics: dict[str, object] = {}
     for split in ("test", "val"):
-        images = Split(DATA / "pixels", split)
-        inputs = open_inputs(DATA, header["input"], images, header["transforms"], device)
+        images = Split(DATA / header["input"], split)
+        inputs = open_inputs(DATA / header["input"], images, header["transforms"], device)
         chunks = outputs(network, inputs, len(images), 0, device)
         logits = collect(progress(chunks, len(images), split, count=len))
         metrics[split] = scores(logits, images.labels)

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from pipeline.base.device import torch_device
 from pipeline.base.files import atomic, write_csv
-from pipeline.data.pixels import Split
+from pipeline.data.originals import central_squares
 from pipeline.data.raw import read_classes, read_index
-from pipeline.data.views import pixel_inputs
+from pipeline.data.views import normalise
 from pipeline.models.gradcam import gradcam
 from pipeline.models.sections import for_inference, section
 from pipeline.models.storage import load_model
@@ -22,17 +21,18 @@ RAW, REPORT = Path("data/raw"), Path("report")
 def main(params: Params) -> None:
     device = torch_device(params.runtime.device, params.threads)
     members, names = read_index(RAW).set_index("id")["member"], pd.Series(read_classes(RAW))
-    images = Split(Path("data/pixels"), "test")
     predictions = {name: pd.read_csv(f"predictions/{name}.csv") for name in params.approaches}
     table = choose(predictions, **params.explain.model_dump()).assign(note="")
     chosen = table.drop_duplicates("row")
-    squares = [images.image(row) for row in chosen["row"]]  # of test, central crops are stored
-    columns = {"": list(map(Panel, squares, chosen["label"].map(names)))}
+    columns: dict[str, list[Panel]] = {"": []}
     for name in predictions:
         cases = table[table["approach"] == name]
         model, header = load_model(Path(f"models/{name}.safetensors"))
-        network, inputs = for_inference(section(model)).to(device), pixel_inputs(images, header["transforms"], device)
-        pixels = (inputs(np.array([row]), 0) for row in cases["row"])
+        network, transforms = for_inference(section(model)).to(device), header["transforms"]
+        found = central_squares(RAW / "images.tar", {members[number]: number for number in cases["id"]}, transforms)
+        squares = [found[number] for number in cases["id"]]
+        columns[""] = columns[""] or list(map(Panel, squares, chosen["label"].map(names)))
+        pixels = (normalise(square[None], transforms["mean"], transforms["std"], device) for square in squares)
         evidence = [gradcam(network, *image) for image in zip(pixels, cases["prediction"], strict=True)]
         right = cases["label"] == cases["prediction"]
         columns[name] = list(

@@ -7,20 +7,24 @@ import torch
 
 from pipeline.base.device import torch_device
 from pipeline.base.files import atomic
-from pipeline.data.pixels import Split
-from pipeline.data.views import pixel_inputs
+from pipeline.data.originals import central_squares
+from pipeline.data.raw import read_index
+from pipeline.data.views import normalise
 from pipeline.models.export import check_onnx, export_onnx
 from pipeline.models.storage import load_model
 from pipeline.params import Params
 
-IMAGES = 64  # of the validation split, at most
+RAW, IMAGES = Path("data/raw"), 64  # of the validation split, at most
 
 
 def main(params: Params, name: str) -> None:
     device = torch_device("cpu", params.threads)
     model, header = load_model(Path(f"models/{name}.safetensors"))
-    images = Split(Path("data/pixels"), "val")
-    pixels = pixel_inputs(images, header["transforms"], device)(np.arange(len(images))[:IMAGES], 0)
+    index, transforms = read_index(RAW), header["transforms"]
+    images = index[index["split"] == "val"].head(IMAGES)
+    ids = dict(zip(images["member"], images["id"], strict=True))
+    squares = central_squares(RAW / "images.tar", ids, transforms)
+    pixels = normalise(np.stack([*squares.values()]), transforms["mean"], transforms["std"], device)
     with torch.inference_mode():
         logits = model(pixels)
     with atomic(f"models/{name}.onnx") as (path,):

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from shutil import copyfile
 
 from pipeline.base.checkpoint import Checkpoint, fingerprint, store
 from pipeline.base.device import torch_device
@@ -25,21 +26,23 @@ def main(params: Params, module: str) -> None:
     check_runs(backbone.to(device).requires_grad_(False), params.transforms.crop, f"features.{module}")
     network = for_inference(section(backbone, after=start, to=module)).to(device)
     network = in_precision(network, params.precision, device)
-    files = [file, *(DATA / "pixels" / f"{split}.csv" for split in SPLITS)]
-    files += [DATA / start / f"{split}.npy" for split in SPLITS]
+    files = [file, *(DATA / start / f"{split}.{kind}" for kind in ("csv", "npy") for split in SPLITS)]
     recipe = [module, start, params.backbone.model_dump(), transforms, params.precision, params.threads, str(device)]
     key = fingerprint(files, [*recipe, params.train.seed, params.train.epochs])
     parts = {RESUME / f"{module}.{split}.npy": DATA / module / f"{split}.npy" for split in SPLITS}
     states = [Checkpoint(part.with_suffix(""), key) for part in parts]
     with alone(RESUME / f"{module}.npy", f"features.{module}"):
         for split, part, state in zip(SPLITS, parts, states, strict=True):
-            images = Split(DATA / "pixels", split)
-            inputs = open_inputs(DATA, start, images, transforms, device, params.train.seed)
+            images = Split(DATA / start, split)
+            inputs = open_inputs(DATA / start, images, transforms, device, params.train.seed)
             epochs = params.train.epochs if split == "train" else 0
             blocks = partial(features, network, inputs, len(images), epochs, device)
             total, what = len(images) * (epochs or 1), f"{module} of {split}"
             store(part, blocks, partial(progress, total=total, what=what, unit="views", count=len), state)
             print(f"{module} of {len(images):,} {split} images: {part.stat().st_size:,} bytes", flush=True)
-        publish(parts)
+        tables = {part.with_suffix(".csv"): final.with_suffix(".csv") for part, final in parts.items()}
+        for table, split in zip(tables, SPLITS, strict=True):
+            copyfile(DATA / start / f"{split}.csv", table)
+        publish(parts | tables)
         for state in states:
             state.discard()

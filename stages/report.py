@@ -27,7 +27,9 @@ def main(params: Params) -> None:
     digests["backbone"] = hex_digest(params.backbone.path, "sha256")
     metrics = {name: json.loads(Path(f"metrics/{name}.json").read_text(encoding="utf-8")) for name in params.approaches}
     digests |= {f"weights of {name}": values["weights_sha256"] for name, values in metrics.items()}
-    settings = {"backbone": {"network": params.backbone.network}} | params.model_dump(include=SETTINGS)
+    settings = {"backbone": {"network": params.backbone.network}} | params.model_dump(
+        include=SETTINGS, exclude_none=True
+    )
     results = Results(
         table=pd.DataFrame(compared["approaches"]),
         differences=compared["differences"],

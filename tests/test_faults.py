@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run
-from tests.faults import results
-from tools.sandbox import environment
+from tests.faults import Attack, results
+from tools.sandbox import environment, update
 
 
 def flip(path: Path, place: int = -1) -> None:
@@ -141,3 +142,32 @@ def test_a_clock_that_moved_backwards_hides_no_change(copy: Path, run: Run) -> N
     changed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     os.utime(changed, (past, past))
     assert run(copy, "dvc", "status", "--quiet").returncode == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("left", [0.0, 0.5])
+def test_a_cache_that_is_gone_or_half_gone_is_made_again(copy: Path, run: Run, tmp_path: Path, left: float) -> None:
+    """And on another file system, where there is one in memory."""
+    right, chance = results(copy), random.Random(0)
+    for path in cached(copy):
+        if chance.random() >= left:
+            path.unlink()
+    other = Path("/dev/shm") / tmp_path.name if left == 0 and Path("/dev/shm").is_dir() else copy / ".dvc" / "cache"
+    assert run(copy, "dvc", "cache", "dir", str(other)).returncode == 0
+    for folder in ("data", "history", "models", "per_class", "predictions", "report"):
+        shutil.rmtree(copy / folder)
+    result = run(copy, "dvc", "repro")
+    assert result.returncode == 0, result.stdout
+    assert results(copy) == right
+    shutil.rmtree(other)
+
+
+@pytest.mark.slow
+def test_kills_of_the_whole_pipeline_lose_nothing(project: Path, tmp_path: Path) -> None:
+    """The short form of `python -m tests.faults`."""
+    update(tmp_path / "run", {}, project)
+    attack = Attack(tmp_path / "run", random.Random(0), longest=10.0)
+    attack.run(8)
+    assert results(tmp_path / "run") == results(project)
+    assert attack.kills.total() == 8
+    assert not attack.repeated

@@ -118,6 +118,25 @@ def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
         ({"transforms": {"mean": [float("nan"), 0, 0]}}, r"transforms\.mean\.0 = nan: .*finite"),
         ({"transforms": {"std": [1e-50, 1, 1]}}, r"transforms\.std\.0 = 1e-50: .*greater than or equal to 0\.001"),
         ({"transforms": {"flip": True}}, r"transforms\.flip = True: .*valid number"),
+        ({"sizes": {"pixels_x": {"resize": 32, "crop": 64}}}, r"sizes\.pixels_x: crop = 64 must not be larger than"),
+        ({"sizes": {"large": {"resize": 64, "crop": 64}}}, r"sizes\.large\.\[key\] = 'large': .*pattern"),
+        (
+            {"approaches": {"fine_tuning": {"warm_up": 15}}},
+            r"approaches\.fine_tuning: warm_up = 15 must be less than epochs = 15",
+        ),
+        ({"train": {"schedule": "linear"}}, r"train\.schedule = 'linear': .*'constant' or 'cosine'"),
+        (
+            {"approaches": {"fine_tuning": {"epochs": 16}}},
+            r"fine_tuning\.epochs = 16: features are stored for train\.epochs = 15; take pixels",
+        ),
+        (
+            {"approaches": {"fine_tuning": {"resized_crop": {"size": 224, "scale": 0.5}}}},
+            r"fine_tuning\.resized_crop: features hold the random crops of transforms; take input = pixels",
+        ),
+        (
+            {"approaches": {"fine_tuning": {"input": "pixels", "resized_crop": {"size": 257, "scale": 0.5}}}},
+            r"fine_tuning\.resized_crop\.size = 257: the images have only 256 pixels",
+        ),
         ({"runtime": {"workers": 1_000_000}}, r"runtime\.workers = 1000000: .*less than or equal to 256"),
     ],
 )

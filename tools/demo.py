@@ -1,4 +1,7 @@
-"""The whole pipeline, offline, on drawn flowers, in the folder demo/. Usage: python -m tools.demo"""
+"""The whole pipeline in a folder of its own, with the changes of tools/NAME.yaml. Usage: python -m tools.demo [NAME]
+
+NAME is demo (offline, on drawn flowers), or strong (one approach more, which reaches more than the article's).
+"""
 
 import sys
 from pathlib import Path
@@ -27,4 +30,5 @@ def reproduce(sandbox: Path, changes: dict[str, Any]) -> int:
 
 if __name__ == "__main__":
     with for_people():
-        sys.exit(reproduce(PROJECT / "demo", read_yaml(PROJECT / "tools" / "demo.yaml")))
+        name = (sys.argv[1:] or ["demo"])[0]
+        sys.exit(reproduce(PROJECT / name, read_yaml(PROJECT / "tools" / f"{name}.yaml")))

@@ -10,15 +10,21 @@ Mean = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Std = Annotated[float, Field(strict=True, ge=1e-3, allow_inf_nan=False)]
 
 
-class Transforms(Section):
+class Size(Section):
     resize: Side
     crop: Side
-    flip: Fraction
-    mean: Annotated[list[Mean], Field(min_length=3, max_length=3)]
-    std: Annotated[list[Std], Field(min_length=3, max_length=3)]
 
     @model_validator(mode="after")
-    def crop_fits(self) -> "Transforms":
+    def crop_fits(self) -> "Size":
         if self.crop > self.resize:
             raise ValueError(f"crop = {self.crop} must not be larger than resize = {self.resize}")
         return self
+
+
+Sizes = dict[Annotated[str, Field(pattern=r"^pixels_[A-Za-z0-9_-]+$")], Size]
+
+
+class Transforms(Size):
+    flip: Fraction
+    mean: Annotated[list[Mean], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Std], Field(min_length=3, max_length=3)]

@@ -100,6 +100,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def short_side(self) -> int:
+        """Short side of the images as they are stored, pixels; of val and test, the side of their central squares."""
+        return int(self._places[0, 1:].min())
+
     def image(self, row: int) -> np.ndarray:
         """Image ``row``: uint8 [height, width, 3].
 

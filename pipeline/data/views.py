@@ -4,15 +4,18 @@ Nothing is drawn from a running generator. Every random choice has an address, (
 is the same whatever ran before: another batch size, a resumed run, more workers.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pipeline.data.pixels import Split
 
+LOG_RATIO = math.log(4 / 3)
 VIEW = 0  # purpose of a random address; pipeline/training/fit.py has the others
 
 # The network's input for some rows of a split, on its device: in that epoch of training, or (0) in evaluation.
@@ -30,6 +33,41 @@ def view(
     top = int(random.integers(height - crop + 1))
     left = int(random.integers(width - crop + 1))
     return top, left, bool(random.random() < flip)
+
+
+def resized_crop(
+    seed: int, epoch: int, image_id: int, height: int, width: int, scale: float, flip: float
+) -> tuple[int, int, int, int, bool]:
+    """Random part and flip of one image in one epoch: top, left, height, width, whether mirrored.
+
+    As ``torchvision.transforms.RandomResizedCrop`` with ``scale=(scale, 1)`` chooses it: a share of the area, uniform
+    from ``scale`` to 1, of a width 3/4 to 4/3 of the height (uniform in the logarithm); after ten that do not fit into
+    the image, the largest central part of such a shape.
+    """
+    random = np.random.default_rng([VIEW, seed, epoch, image_id])
+    mirrored = bool(random.random() < flip)
+    for _ in range(10):
+        area, ratio = height * width * random.uniform(scale, 1), np.exp(random.uniform(-LOG_RATIO, LOG_RATIO))
+        h, w = round(np.sqrt(area / ratio)), round(np.sqrt(area * ratio))
+        if 0 < h <= height and 0 < w <= width:
+            return int(random.integers(height - h + 1)), int(random.integers(width - w + 1)), h, w, mirrored
+    h, w = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
+    return (height - h) // 2, (width - w) // 2, h, w, mirrored
+
+
+def resized_views(
+    images: Split, rows: np.ndarray, seed: int, epoch: int, size: int, scale: float, flip: float
+) -> np.ndarray:
+    """The views of the images ``rows`` in ``epoch``, by :func:`resized_crop`: uint8 [len(rows), size, size, 3]."""
+    batch = np.empty((len(rows), size, size, 3), np.uint8)
+    for square, row in zip(batch, rows, strict=True):
+        image = images.image(row)
+        top, left, height, width, mirrored = resized_crop(
+            seed, epoch, int(images.ids[row]), image.shape[0], image.shape[1], scale, flip
+        )
+        part = Image.fromarray(image[top : top + height, left : left + width])
+        square[:] = np.asarray(part.resize((size, size), Image.Resampling.BILINEAR))[:, :: -1 if mirrored else 1]
+    return batch
 
 
 def views(images: Split, rows: np.ndarray, seed: int, epoch: int, crop: int, flip: float) -> np.ndarray:
@@ -64,16 +102,25 @@ def chunks(count: int, size: int, first: int = 0) -> list[np.ndarray]:
     return [np.arange(start, min(start + size, count)) for start in range(first, count, size)]
 
 
-def pixel_inputs(images: Split, transforms: Mapping[str, Any], device: torch.device, seed: int = 0) -> Inputs:
+def pixel_inputs(
+    images: Split,
+    transforms: Mapping[str, Any],
+    device: torch.device,
+    seed: int = 0,
+    resized: Mapping[str, Any] | None = None,
+) -> Inputs:
     """Views of images: random crop and flip in an epoch of training, the central crop in evaluation.
 
     Args:
         transforms: crop, flip, mean and std of params.yaml.
         seed: of the random choices; evaluation makes none.
+        resized: size and scale of :func:`resized_views`, in place of the random crop in training.
     """
 
     def inputs(rows: np.ndarray, epoch: int) -> Tensor:
-        if epoch:
+        if epoch and resized:
+            squares = resized_views(images, rows, seed, epoch, **resized, flip=transforms["flip"])
+        elif epoch:
             squares = views(images, rows, seed, epoch, transforms["crop"], transforms["flip"])
         else:
             squares = images.central(rows, transforms["crop"])

@@ -92,13 +92,28 @@ def feature_inputs(file: Path, count: int, device: torch.device) -> Inputs:
     return inputs
 
 
+def input_module(name: str) -> str:
+    """What an input of an approach comes out of: a module, or pixels (of ``sizes`` too: pixels_NAME)."""
+    return "pixels" if name.startswith("pixels_") else name
+
+
 def open_inputs(
-    data: Path, name: str, images: Split, transforms: Mapping[str, Any], device: torch.device, seed: int = 0
+    folder: Path,
+    images: Split,
+    transforms: Mapping[str, Any],
+    device: torch.device,
+    seed: int = 0,
+    resized: Mapping[str, Any] | None = None,
 ) -> Inputs:
-    """The inputs that ``approaches.*.input`` names, of one split: ``pixels``, or the features of a module."""
-    if name == "pixels":
-        return pixel_inputs(images, transforms, device, seed)
-    return feature_inputs(data / name / f"{images.name}.npy", len(images), device)
+    """The inputs of one split in a folder that ``approaches.*.input`` names: pixels, or features of a module.
+
+    Args:
+        images: the table of that folder's split.
+        transforms, seed, resized: as for :func:`pipeline.data.views.pixel_inputs`.
+    """
+    if input_module(folder.name) == "pixels":
+        return pixel_inputs(images, transforms, device, seed, resized)
+    return feature_inputs(folder / f"{images.name}.npy", len(images), device)
 
 
 def most_alike(first: np.ndarray, second: np.ndarray, count: int) -> pd.DataFrame:

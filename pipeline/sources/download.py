@@ -11,6 +11,7 @@ from urllib.request import url2pathname
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.util import Retry
 
@@ -22,8 +23,20 @@ from pipeline.base.progress import progress
 HEADERS = {"User-Agent": "Mozilla/5.0", "Accept-Encoding": "identity"}
 SPARE = 1 << 29  # bytes to leave on the disk
 TIMEOUT = (10.0, 60.0)  # seconds without a connection, or without a byte
+
+
+class _Retry(Retry):
+    """urllib3's, which says that it waits, where a server's answer made it wait."""
+
+    def sleep(self, response: BaseHTTPResponse | None = None) -> None:
+        seconds = (response and self.get_retry_after(response)) or self.get_backoff_time()
+        if response is not None and seconds > 1:
+            print(f"the server answered {response.status}; trying again in {seconds:.0f} s", flush=True)
+        super().sleep(response)
+
+
 # Of one source: waits 0, 2, 4, 8, 16 s and up to 1 s more at random, or as long as Retry-After says, but not for ever.
-RETRY = Retry(
+RETRY = _Retry(
     total=5,
     connect=1,
     other=0,

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,17 +15,49 @@ from torch.nn.functional import cross_entropy
 from pipeline.base.checkpoint import Checkpoint
 from pipeline.base.errors import UserError
 from pipeline.base.files import write_csv
-from pipeline.base.parallel import parallel_map
+from pipeline.base.parallel import cpu_workers, parallel_map
 from pipeline.data.views import Inputs
 from pipeline.models.features import collect, outputs
 from pipeline.models.sections import set_mode
-from pipeline.training.params import Train
+from pipeline.training.params import Approach, Train
 
 ORDER, NETWORK, SUBSET = 1, 2, 3  # purposes of random addresses, as VIEW in pipeline/data/views.py
 
 # A row of the history: epoch, train_loss, train_accuracy, val_loss, val_accuracy. Losses are mean cross-entropy in
-# nats, accuracies fractions. Those of training are means over the batches as they were (augmented, weights moving).
+# nats, accuracies fractions. Those of training are means over the batches as they were (augmented, weights moving,
+# labels smoothed).
 Epoch = dict[str, float]
+
+
+def recipe(train: Train, approach: Approach) -> Train:
+    """What an approach says of its training, and for the rest what ``train`` says."""
+    own = {key: value for key, value in approach.model_dump(exclude_none=True).items() if key in Train.model_fields}
+    return Train(**(train.model_dump() | own))
+
+
+def learning_rate(step: int, steps: int, warm_up: int, schedule: str) -> float:
+    """The share of its learning rate that a module has in a step (0 is the first), 0 to 1.
+
+    It rises in equal parts in the first ``warm_up`` steps; then it stays (constant), or falls to 0 by half a cosine
+    (Loshchilov & Hutter, ICLR 2017, https://arxiv.org/abs/1608.03983, without restarts).
+    """
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 1.0 if schedule == "constant" else (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up))) / 2
+
+
+def parameter_groups(model: nn.Module, learning_rates: dict[str, float], decay: float) -> list[dict[str, Any]]:
+    """What the optimizer trains: of each module the weights, and apart from them, without decay, biases and BatchNorm.
+
+    Args:
+        decay: of the weights, decoupled (AdamW; Loshchilov & Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101).
+    """
+    groups = []
+    for name, rate in learning_rates.items():
+        for matrices in (True, False):
+            parameters = [value for value in model.get_submodule(name).parameters() if (value.ndim > 1) == matrices]
+            groups.append({"params": parameters, "lr": rate, "weight_decay": decay if matrices else 0.0})
+    return groups
 
 
 def batches(count: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -77,13 +110,14 @@ def fit(
     device: torch.device,
     checkpoint: Checkpoint | None = None,
 ) -> Iterator[Epoch]:
-    """Train ``model`` in place with Adam and cross-entropy; yields after every epoch.
+    """Train ``model`` in place with AdamW (Adam, without weight decay) and cross-entropy; yields after every epoch.
 
     Args:
         model: partly frozen by :func:`pipeline.models.sections.unfreeze`, on ``device``.
         head: the part of it that follows the inputs; all of it, or :func:`pipeline.models.sections.section`.
         learning_rates: of the trained modules, by name.
         train, val: inputs and labels (int64 [n]) of a split.
+        params: by :func:`recipe`.
         checkpoint: saved after every epoch; if it holds epochs of this very training, they are yielded again, and
             training goes on from there.
 
@@ -93,9 +127,9 @@ def fit(
     if len(train[1]) < 2:
         raise UserError("the training split has only one image; training needs two or more")
     head.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(
-        [{"params": model.get_submodule(name).parameters(), "lr": rate} for name, rate in learning_rates.items()]
-    )
+    groups = parameter_groups(model, learning_rates, params.weight_decay)
+    rates = [group["lr"] for group in groups]
+    optimizer = torch.optim.AdamW(groups)
     prefixes = tuple(f"{name}." for name in learning_rates)
     finished: list[Epoch] = []
     if checkpoint and (state := checkpoint.load()):
@@ -109,13 +143,17 @@ def fit(
         set_mode(model, learning_rates, training=True)
         loss_sum = correct = 0.0
         order = batches(len(labels), params.batch_size, params.seed, number)
-        # The next inputs are read while the network computes.
-        ahead = parallel_map(lambda wanted: inputs(*wanted), [(rows, number) for rows in order], workers=1)
+        first, steps, warm_up = ((count * len(order)) for count in (number - 1, params.epochs, params.warm_up))
+        # The next inputs are read while the network computes; beside an accelerator by all cores.
+        workers = 1 if device.type == "cpu" else cpu_workers("auto")
+        ahead = parallel_map(lambda wanted: inputs(*wanted), [(rows, number) for rows in order], workers)
         for step, (rows, batch) in enumerate(zip(order, ahead, strict=True)):
             truth = torch.from_numpy(labels[rows]).to(device)
             seed_network(params.seed, number, step)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * learning_rate(first + step, steps, warm_up, params.schedule)
             logits = head(batch).float()
-            loss = cross_entropy(logits, truth)
+            loss = cross_entropy(logits, truth, label_smoothing=params.label_smoothing)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

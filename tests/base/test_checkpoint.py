@@ -9,17 +9,40 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from pipeline.base.checkpoint import Checkpoint, store
+from pipeline.params import read_yaml
 from tests.conftest import Run
-from tools.sandbox import environment
+from tools.sandbox import environment, merge
 
 EPOCHS = 30
-APPROACHES = ("feature_extraction", "fine_tuning")
+APPROACHES = ("feature_extraction", "fine_tuning", "own_recipe")
+# With all that an approach may say of its training.
+CHANGES: dict[str, Any] = {
+    "train": {"epochs": EPOCHS},
+    "sizes": {"pixels_48": {"resize": 48, "crop": 40}},
+    "approaches": {
+        "own_recipe": {
+            "initial": "backbone",
+            "input": "pixels_48",
+            "resized_crop": {"size": 36, "scale": 0.3},
+            "learning_rates": {"layer4": 1e-4, "fc": 1e-3},
+            "epochs": EPOCHS - 1,
+            "batch_size": 6,
+            "weight_decay": 0.05,
+            "schedule": "cosine",
+            "warm_up": 3,
+            "label_smoothing": 0.1,
+            "precision": "bf16",
+        }
+    },
+}
 
 
 def outs(directory: Path, approach: str) -> list[Path]:
@@ -46,10 +69,9 @@ def undisturbed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A copy of the project in which fine-tuning takes many epochs, after a run without any disturbance."""
     directory = tmp_path_factory.mktemp("resume") / "project"
     shutil.copytree(project, directory)
-    text = (directory / "params.yaml").read_text()
-    assert "epochs: 2\n" in text
-    (directory / "params.yaml").write_text(text.replace("epochs: 2\n", f"epochs: {EPOCHS}\n"))
-    command = [sys.executable, "-m", "dvc", "repro", "features@avgpool"]  # of as many epochs
+    params = merge(read_yaml(directory / "params.yaml"), CHANGES)
+    (directory / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    command = [sys.executable, "-m", "dvc", "repro", "features@avgpool", "sizes"]  # of as many epochs
     subprocess.run(command, cwd=directory, env=environment(), check=True, stdout=subprocess.DEVNULL)
     for approach in APPROACHES:
         process = start(directory, approach)
@@ -88,6 +110,7 @@ def interrupt(directory: Path, approach: str, epochs: int, how: signal.Signals =
         ("feature_extraction", signal.SIGKILL),
         ("feature_extraction", signal.SIGTERM),
         ("fine_tuning", signal.SIGKILL),
+        ("own_recipe", signal.SIGKILL),
     ],
 )
 def test_resumed_training_ends_in_the_same_bytes(

@@ -28,7 +28,6 @@ from pipeline.models.storage import load_model, save_model, weights_digest
 from pipeline.params import load_params
 from pipeline.sources.flowers102 import CLASSES
 from pipeline.training.fit import fit
-from pipeline.training.params import Train
 from tests.conftest import HEADER
 from tools.sandbox import PROJECT
 
@@ -98,7 +97,7 @@ def test_a_network_of_every_family_is_cut_trained_saved_and_loaded(network: str,
             rates,
             split,
             split,
-            Train(seed=0, images_per_class="all", epochs=1, batch_size=2),
+            load_params(PROJECT / "params.yaml").train.model_copy(update={"epochs": 1, "batch_size": 2}),
             cpu,
         )
     )

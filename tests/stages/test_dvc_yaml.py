@@ -159,13 +159,14 @@ def test_params_and_files_used_are_those_declared(project: Path, name: str, monk
     watching = False
 
     values = params.model_dump()
+    unset = {key.lstrip(".") for key in leaves(values, "") - leaves(params.model_dump(exclude_none=True), "")}
     declared: set[str] = set()
     for key in declared_params(stage):
         value = values
         for part in key.split("."):
             value = value[part]
-        declared |= leaves(value, key)
-    used = {key for key in seen if not key.startswith("runtime.")}  # runtime changes no result
+        declared |= leaves(value, key) - unset
+    used = {key for key in seen if not key.startswith("runtime.")} - unset  # runtime changes no result
     assert used == declared
 
     known = dependencies(stage) | {out.def_path for out in stage.outs} | {".resume", "live"}

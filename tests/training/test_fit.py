@@ -15,8 +15,10 @@ from pipeline.models.networks import new_network, read_backbone
 from pipeline.models.sections import section, unfreeze
 from pipeline.models.storage import load_model
 from pipeline.params import load_params
-from pipeline.training.fit import batches, few, fit
+from pipeline.training.fit import batches, few, fit, learning_rate, parameter_groups, recipe
+from pipeline.training.params import Approach
 from tests.conftest import Run
+from tools.sandbox import PROJECT
 
 
 def test_batches_hold_every_image_once_in_an_order_of_their_own_each_epoch() -> None:
@@ -53,6 +55,52 @@ def test_fewer_images_are_nested_and_make_an_epoch_of_the_same_length() -> None:
     assert set(one) < set(three) < set(ten) == set(ids)
     assert chosen(1, seed=1) != one
     assert few(split, ids, "all", seed=0) is split
+
+
+def test_an_approach_says_what_differs_and_train_the_rest() -> None:
+    train = load_params(PROJECT / "params.yaml").train
+    approach = Approach(initial="backbone", input="pixels", learning_rates={"fc": 1e-3})
+    assert recipe(train, approach) == train
+    own = recipe(train, approach.model_copy(update={"epochs": 40, "schedule": "cosine", "precision": "bf16"}))
+    assert own == train.model_copy(update={"epochs": 40, "schedule": "cosine"})
+
+
+def test_learning_rates_rise_and_stay_or_fall_to_0() -> None:
+    assert [learning_rate(step, 8, 0, "constant") for step in range(8)] == [1.0] * 8
+    assert [learning_rate(step, 8, 2, "constant") for step in range(4)] == [0.5, 1, 1, 1]
+    cosine = [learning_rate(step, 8, 2, "cosine") for step in range(8)]
+    assert cosine[:3] == [0.5, 1, 1]
+    assert cosine[2:] == sorted(cosine[2:], reverse=True)
+    assert cosine[5] == pytest.approx(0.5)
+    reference = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(reference, 6)
+    for rate in cosine[2:]:
+        assert rate == pytest.approx(schedule.get_last_lr()[0])
+        reference.step()
+        schedule.step()
+
+
+def test_only_weights_decay_and_without_decay_it_is_adam_to_the_bit() -> None:
+    model = new_network("resnet18", None, 4, seed=0)
+    rates = {"layer4": 1e-4, "fc": 1e-3}
+    groups = parameter_groups(model, rates, 0.05)
+    decays = {id(value): group["weight_decay"] for group in groups for value in group["params"]}
+    names = {name: decays[id(value)] for name, value in model.named_parameters() if id(value) in decays}
+    assert {name for name, decay in names.items() if decay} == {
+        name for name in names if model.get_parameter(name).ndim > 1
+    }
+    assert len(names) == sum(1 for name, _ in model.named_parameters() if name.startswith(("layer4.", "fc.")))
+
+    results = []
+    for kind in (torch.optim.AdamW, torch.optim.Adam):
+        network = new_network("resnet18", None, 4, seed=0)
+        optimizer = kind(parameter_groups(network, rates, 0.0))
+        for step in range(3):
+            for value in network.parameters():
+                value.grad = torch.full_like(value, 0.1 * (step - 1)) + value.detach()
+            optimizer.step()
+        results.append(network.state_dict())
+    assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
 
 
 @pytest.mark.parametrize(("approach", "trained"), [("feature_extraction", "fc."), ("fine_tuning", ("layer4.", "fc."))])
