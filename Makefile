@@ -22,6 +22,7 @@ test: .venv/ready    ## lint, types and tests; SLOW=1: the slow ones too
 	pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(if $(SLOW),,-m "not slow")
 
 repro: check-params  ## the real experiment: downloads 390 MB; the same as `dvc repro` inside the environment
+	@[ -s .dvc/tmp/rwlock ] || rm -f .dvc/tmp/rwlock # a kill can leave it empty, and DVC then asks for help
 	dvc repro
 
 COUNT ?= 100000
