@@ -13,6 +13,7 @@ from dvc.utils.serialize import parse_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.ablation import variants
 from pipeline.base.device import torch_device
 from pipeline.base.errors import UserError
 from pipeline.params import load_params, read_yaml
@@ -37,6 +38,15 @@ def test_defaults_are_the_published_experiment() -> None:
     assert (params.train.epochs, params.train.batch_size) == (15, 32)
     rates = {name: approach.learning_rates for name, approach in params.approaches.items()}
     assert rates == {"feature_extraction": {"fc": 1e-3}, "fine_tuning": {"layer4": 1e-4, "fc": 1e-3}}
+
+
+def test_the_strong_recipe_and_each_variant_of_its_ablation_are_allowed(tmp_path: Path) -> None:
+    strong = read_yaml(PROJECT / "tools" / "strong.yaml")
+    assert list(load(tmp_path, strong).approaches) == ["feature_extraction", "fine_tuning", "strong_fine_tuning"]
+    every = variants(strong["approaches"]["strong_fine_tuning"])
+    assert len({str(approach) for _, _, approach in every}) == len(every) == 16
+    for _, _, approach in every:
+        load(tmp_path, strong | {"approaches": {"variant": approach}})
 
 
 def test_every_value_in_params_yaml_is_explained() -> None:

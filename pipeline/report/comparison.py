@@ -84,10 +84,13 @@ def rows(table: pd.DataFrame) -> list[list[str]]:
     def start(row: Any) -> str:
         return "pretrained backbone" if row["initial"] == "backbone" else "random initialisation"
 
+    def inputs(row: Any) -> str:
+        return str(row["input"]) if row["input"].startswith("pixels") else f"the output of {row['input']}"
+
     shown: dict[str, Callable[[Any], str]] = {
         "": lambda row: label(row["approach"]),
         "weights at the start": start,
-        "trained on": lambda row: "pixels" if row["input"] == "pixels" else f"the output of {row['input']}",
+        "trained on": inputs,
         "trainable / total parameters": "{trainable:,} ({trainable_fraction:.1%}) / {parameters:,}".format_map,
         "learning rates": "{learning_rates}".format_map,
         "validation accuracy": lambda row: cell(row, "val_accuracy", ".1%"),

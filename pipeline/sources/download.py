@@ -3,7 +3,8 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,7 +23,8 @@ from pipeline.base.progress import progress
 # Some hosts refuse the user agents of programs. Bytes are wanted as they are, not compressed on the way.
 HEADERS = {"User-Agent": "Mozilla/5.0", "Accept-Encoding": "identity"}
 SPARE = 1 << 29  # bytes to leave on the disk
-TIMEOUT = (10.0, 60.0)  # seconds without a connection, or without a byte
+TIMEOUT = (10.0, 60.0)  # seconds without a connection, or without a byte, or at a rate below
+SLOWEST = 1000  # bytes a second
 
 
 class _Retry(Retry):
@@ -173,8 +175,10 @@ class _Download:
                     mark = response.headers.get("ETag", "W/")
                     mark = response.headers.get("Last-Modified", "") if mark.startswith("W/") else mark
                     version.write_text(mark, encoding="utf-8")
-                chunks, rest = response.raw.stream(1 << 16, decode_content=False), response.raw.length_remaining
-                for chunk in progress(chunks, start + rest if rest else 0, self.key, "B", len, start):
+                rest = response.raw.length_remaining
+                for chunk in progress(
+                    self._chunks(response.raw), start + rest if rest else 0, self.key, "B", len, start
+                ):
                     file.write(chunk)
                     if shutil.disk_usage(self.partial.parent).free < SPARE:
                         if rest is None:  # it may never end
@@ -188,6 +192,17 @@ class _Download:
                 raise ProtocolError(str(error)) from None
             raise
         version.unlink()
+
+    def _chunks(self, answer: BaseHTTPResponse) -> Iterator[bytes]:
+        """What arrives, as it arrives; a server that trickles is one that broke off."""
+        began, size = time.monotonic(), 0
+        while chunk := answer.read1(1 << 16, decode_content=False):
+            yield chunk
+            size += len(chunk)
+            if (took := time.monotonic() - began) > self.timeout[1]:
+                if size < SLOWEST * took:
+                    raise ProtocolError(f"slower than {SLOWEST:,} bytes a second")
+                began, size = time.monotonic(), 0
 
     def _size(self) -> int:
         return self.partial.stat().st_size if self.partial.exists() else 0

@@ -10,13 +10,15 @@ from pipeline.training.params import Approach
 def test_comparison_has_a_column_an_approach_and_published_figures_in_brackets() -> None:
     split = {"accuracy": 0.5, "top5_accuracy": 0.75, "balanced_accuracy": 0.5, "loss": 1.25, "n": 8}
     metrics = {"test": split, "val": split, "parameters": {"total": 200, "trainable": 50}}
-    approach = Approach(initial="backbone", input="pixels", learning_rates={"layer4": 1e-4, "fc": 1e-3})
+    approach = Approach(initial="backbone", input="pixels_320", learning_rates={"layer4": 1e-4, "fc": 1e-3})
+    other = approach.model_copy(update={"input": "layer3"})
     published = {"one": Published(val_accuracy=0.6, val_loss=1.5, test_accuracy=0.55)}
-    table = summary({"one": approach, "other_one": approach}, {"one": metrics, "other_one": metrics}, published)
+    table = summary({"one": approach, "other_one": other}, {"one": metrics, "other_one": metrics}, published)
     text = markdown(rows(table), notes(table, [], 0.25))
     assert "| | one | other one |" in text
     assert "Test split: 8 images; always guessing its largest class gets 25.0%." in text
     assert "| trainable / total parameters | 50 (25.0%) / 200 | 50 (25.0%) / 200 |" in text
+    assert "| trained on | pixels_320 | the output of layer3 |" in text
     assert "| learning rates | layer4 0.0001, fc 0.001 | layer4 0.0001, fc 0.001 |" in text
     assert "| final validation loss | 1.2500 (1.5000) | 1.2500 |" in text
     assert "| **test accuracy** | **50.0% (55.0%)** | **50.0%** |" in text

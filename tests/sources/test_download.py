@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import re
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,17 @@ def stall(request: Handler) -> None:
     cut(1000)(request)
     request.wfile.flush()
     request.server.closing.wait(2)  # type: ignore[attr-defined]
+
+
+def trickle(request: Handler) -> None:
+    """A byte now and then, never long enough without one to be timed out."""
+    cut(1000)(request)
+    with suppress(ConnectionError):
+        for place in range(1000, 1100):
+            request.wfile.write(CONTENT[place : place + 1])
+            request.wfile.flush()
+            if request.server.closing.wait(0.05):  # type: ignore[attr-defined]
+                break
 
 
 def endless(request: Handler) -> None:
@@ -165,6 +177,14 @@ def test_what_a_second_try_mends(place: Place, serve: Server, answers: list[Answ
     assert len(server.asked) == len(answers)
     assert not place.partial.exists()
     assert {path.suffix for path in place.partial.parent.iterdir()} <= {".lock"}
+
+
+def test_a_server_that_trickles_is_not_waited_for(place: Place, serve: Server) -> None:
+    server = serve(trickle, rest)
+    assert place.fetch(server.url) == CONTENT
+    arrived = re.search("broke off after ([0-9,]+) bytes", place.notes[0])
+    assert arrived
+    assert 1000 < int(arrived[1].replace(",", "")) < 1090  # it would have sent 1,100
 
 
 def test_a_later_run_goes_on_where_the_last_one_ended(place: Place, serve: Server) -> None:
