@@ -27,9 +27,7 @@ def main(params: Params) -> None:
     digests["backbone"] = hex_digest(params.backbone.path, "sha256")
     metrics = {name: json.loads(Path(f"metrics/{name}.json").read_text(encoding="utf-8")) for name in params.approaches}
     digests |= {f"weights of {name}": values["weights_sha256"] for name, values in metrics.items()}
-    settings = {"backbone": {"network": params.backbone.network}} | params.model_dump(
-        include=SETTINGS, exclude_none=True
-    )
+    shown = params.model_dump(include=SETTINGS, exclude_none=True)
     results = Results(
         table=pd.DataFrame(compared["approaches"]),
         differences=compared["differences"],
@@ -45,7 +43,7 @@ def main(params: Params) -> None:
         classes=read_classes(DATA / "raw"),
         members=dict(zip(index["id"], index["member"], strict=True)),
         crop=params.transforms.crop,
-        settings=yaml.safe_dump(settings, sort_keys=False),
+        settings=yaml.safe_dump({"backbone": {"network": params.backbone.network}} | shown, sort_keys=False),
         digests=digests,
         versions={name: value for name, value in environment().items() if name in ("python", *PACKAGES)},
     )
