@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from pipeline.base.errors import UserError, for_people, listed
 from pipeline.base.files import atomic
-from pipeline.data.images import central, decode, resize
+from pipeline.data.images import central_square
 from pipeline.data.raw import SUFFIXES
 from pipeline.data.views import normalise
 from pipeline.models.gradcam import gradcam
@@ -45,14 +44,13 @@ def predictions(
     network, transforms = for_inference(section(model)), header["transforms"]
     for file in files:
         try:
-            image = resize(decode(file.read_bytes(), str(file)), transforms["resize"])
+            square = central_square(file.read_bytes(), str(file), transforms["resize"], transforms["crop"])
         except OSError as error:
             yield file, f"{file}: {error.strerror}"
             continue
         except UserError as error:
             yield file, str(error)
             continue
-        square = np.array(central(image, transforms["crop"]))
         pixels = normalise(square[None], transforms["mean"], transforms["std"], torch.device("cpu"))
         with torch.inference_mode():
             logits = network(pixels)[0]

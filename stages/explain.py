@@ -6,8 +6,8 @@ import pandas as pd
 
 from pipeline.base.device import torch_device
 from pipeline.base.files import atomic, write_csv
-from pipeline.data.originals import central_squares
-from pipeline.data.raw import read_classes, read_index
+from pipeline.data.images import central_square
+from pipeline.data.raw import read_archive, read_classes, read_index
 from pipeline.data.views import normalise
 from pipeline.models.gradcam import gradcam
 from pipeline.models.sections import for_inference, section
@@ -24,13 +24,15 @@ def main(params: Params) -> None:
     predictions = {name: pd.read_csv(f"predictions/{name}.csv") for name in params.approaches}
     table = choose(predictions, **params.explain.model_dump()).assign(note="")
     chosen = table.drop_duplicates("row")
+    wanted = {members[number]: number for number in chosen["id"]}
+    originals = {number: (encoded, name) for number, name, encoded in read_archive(RAW / "images.tar", wanted)}
     columns: dict[str, list[Panel]] = {"": []}
     for name in predictions:
         cases = table[table["approach"] == name]
         model, header = load_model(Path(f"models/{name}.safetensors"))
         network, transforms = for_inference(section(model)).to(device), header["transforms"]
-        found = central_squares(RAW / "images.tar", {members[number]: number for number in cases["id"]}, transforms)
-        squares = [found[number] for number in cases["id"]]
+        size = transforms["resize"], transforms["crop"]
+        squares = [central_square(*originals[number], *size) for number in cases["id"]]
         columns[""] = columns[""] or list(map(Panel, squares, chosen["label"].map(names)))
         pixels = (normalise(square[None], transforms["mean"], transforms["std"], device) for square in squares)
         evidence = [gradcam(network, *image) for image in zip(pixels, cases["prediction"], strict=True)]

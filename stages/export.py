@@ -7,8 +7,8 @@ import torch
 
 from pipeline.base.device import torch_device
 from pipeline.base.files import atomic
-from pipeline.data.originals import central_squares
-from pipeline.data.raw import read_index
+from pipeline.data.images import central_square
+from pipeline.data.raw import read_archive, read_index
 from pipeline.data.views import normalise
 from pipeline.models.export import check_onnx, export_onnx
 from pipeline.models.storage import load_model
@@ -23,8 +23,9 @@ def main(params: Params, name: str) -> None:
     index, transforms = read_index(RAW), header["transforms"]
     images = index[index["split"] == "val"].head(IMAGES)
     ids = dict(zip(images["member"], images["id"], strict=True))
-    squares = central_squares(RAW / "images.tar", ids, transforms)
-    pixels = normalise(np.stack([*squares.values()]), transforms["mean"], transforms["std"], device)
+    originals, size = read_archive(RAW / "images.tar", ids), (transforms["resize"], transforms["crop"])
+    squares = np.stack([central_square(encoded, name, *size) for _, name, encoded in originals])
+    pixels = normalise(squares, transforms["mean"], transforms["std"], device)
     with torch.inference_mode():
         logits = model(pixels)
     with atomic(f"models/{name}.onnx") as (path,):

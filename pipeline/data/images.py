@@ -60,3 +60,12 @@ def central(image: Image.Image, crop: int) -> Image.Image:
     """The central square of an image: ``torchvision.transforms.CenterCrop``."""
     top, left = centre(image.height, image.width, crop)
     return image.crop((left, top, left + crop, top + crop))
+
+
+def central_square(encoded: bytes, name: str, short_side: int, crop: int) -> np.ndarray:
+    """An encoded image as evaluation and prediction see it: uint8 [crop, crop, 3].
+
+    Raises:
+        UserError: as :func:`decode`.
+    """
+    return np.array(central(resize(decode(encoded, name), short_side), crop))

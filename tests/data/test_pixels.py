@@ -10,9 +10,11 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTen
 
 from pipeline.base.arrays import ArrayWriter
 from pipeline.base.errors import UserError
-from pipeline.data.images import decode, resize
+from pipeline.data.images import central_square, decode, resize
 from pipeline.data.pixels import Split, pack
+from pipeline.data.raw import read_archive, read_index
 from pipeline.data.views import normalise
+from pipeline.params import load_params
 from tests.conftest import jpeg
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -59,3 +61,15 @@ def test_index_and_pixels_that_do_not_belong_together_are_refused(tmp_path: Path
     )
     with pytest.raises(UserError, match="do not fit its index"):
         Split(tmp_path, "x").image(0)
+
+
+def test_central_squares_of_the_archive_are_the_pixels_that_prepare_stored(project: Path) -> None:
+    test, index = Split(project / "data" / "pixels", "test"), read_index(project / "data" / "raw")
+    members = dict(zip(index["member"], index["id"], strict=True))
+    wanted = {member: number for member, number in members.items() if number in test.ids[[5, 0, 11]]}
+    size = load_params(project / "params.yaml").transforms
+    archive = read_archive(project / "data" / "raw" / "images.tar", wanted)
+    squares = {number: central_square(encoded, name, size.resize, size.crop) for number, name, encoded in archive}
+    assert set(squares) == set(test.ids[[5, 0, 11]])
+    for row in (5, 0, 11):
+        assert np.array_equal(squares[test.ids[row]], test.image(row))

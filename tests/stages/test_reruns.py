@@ -32,7 +32,6 @@ FILES: dict[str, set[str]] = {
     "pipeline/sources/indexed.py": {"images"},
     "pipeline/sources/drawn.py": DRAW,
     "pipeline/data/raw.py": {*DRAW, "images", "prepare", "explore", *FEATURES, *TRAIN, "explain", "report"},
-    "pipeline/data/originals.py": {"explain"},
     "pipeline/data/images.py": {"prepare", *NETWORK, "report"},
     "pipeline/data/views.py": NETWORK,
     "pipeline/models/features.py": NETWORK - {"explore", "explain"},
