@@ -21,8 +21,10 @@ normalize = Normalize(values["mean"], values["std"])
 transform = Compose([Resize(values["resize"]), CenterCrop(values["crop"]), ToTensor(), normalize])
 image = ImageOps.exif_transpose(Image.open(sys.argv[2])).convert("RGBA")
 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+pixels = transform(image)[None]
 with torch.inference_mode():
-    probabilities = model(transform(image)[None])[0].softmax(0)
+    views = [pixels, pixels.flip(-1)] if header.get("flip_averaging") else [pixels]
+    probabilities = sum(model(view)[0] for view in views).div(len(views)).softmax(0)
 top = probabilities.topk(min(5, len(probabilities)))
 for probability, place in zip(top.values, top.indices, strict=True):
     print(f"{probability:.4f} {header['classes'][place]}")

@@ -21,7 +21,7 @@ from pipeline.data.images import central_square
 from pipeline.data.raw import SUFFIXES
 from pipeline.data.views import normalise
 from pipeline.models.gradcam import gradcam
-from pipeline.models.sections import for_inference, section
+from pipeline.models.sections import FlipAveraged, for_inference, section
 from pipeline.models.storage import load_model
 from pipeline.report.explanations import Panel, draw, explained
 from pipeline.training.evaluation import top_classes
@@ -42,6 +42,7 @@ def predictions(
     """
     model, header = load_model(model_file)
     network, transforms = for_inference(section(model)), header["transforms"]
+    classifier = FlipAveraged(network) if header["flip_averaging"] else network
     for file in files:
         try:
             square = central_square(file.read_bytes(), str(file), transforms["resize"], transforms["crop"])
@@ -53,7 +54,7 @@ def predictions(
             continue
         pixels = normalise(square[None], transforms["mean"], transforms["std"], torch.device("cpu"))
         with torch.inference_mode():
-            logits = network(pixels)[0]
+            logits = classifier(pixels)[0]
         top = top_classes(logits, header["classes"]).to_dict("records")
         if explain:
             evidence = gradcam(network, pixels, int(logits.argmax()))

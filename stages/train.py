@@ -39,7 +39,7 @@ def main(params: Params, name: str) -> None:
         check_frozen(section(model, to=start), rates, f"approaches.{name}")
     header: dict[str, object] = {"approach": name, "network": params.backbone.network, "classes": classes}
     header |= {"input": approach.input, "transforms": transforms, "parameters": count_parameters(model)}
-
+    header |= {"flip_averaging": True} if approach.flip_averaging else {}
     values = [header, approach.model_dump(), settings.model_dump(), params.threads, precision, str(device)]
     files = [backbone, *(folder / file for file in ("train.csv", "val.csv", "train.npy", "val.npy"))]
     saved = Checkpoint(Path(f".resume/{name}"), fingerprint(files, values))

@@ -147,6 +147,10 @@ def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
             {"approaches": {"fine_tuning": {"input": "pixels", "resized_crop": {"size": 257, "scale": 0.5}}}},
             r"fine_tuning\.resized_crop\.size = 257: the images have only 256 pixels",
         ),
+        (
+            {"approaches": {"fine_tuning": {"flip_averaging": True}}},
+            r"fine_tuning\.flip_averaging: features cannot be mirrored; take input = pixels",
+        ),
         ({"runtime": {"workers": 1_000_000}}, r"runtime\.workers = 1000000: .*less than or equal to 256"),
     ],
 )

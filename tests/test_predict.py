@@ -13,13 +13,18 @@ import torch
 from PIL import Image
 
 from pipeline.base.errors import UserError
+from pipeline.data.pixels import Split
 from pipeline.data.raw import read_archive, read_index
+from pipeline.data.views import normalise
 from pipeline.models.export import check_onnx, export_onnx
 from pipeline.models.networks import new_network
 from pipeline.models.storage import load_model, save_model
+from pipeline.params import read_yaml
 from pipeline.predict import main
 from tests.conftest import Run
 from tools.sandbox import PROJECT, environment
+
+MEAN, STD = (read_yaml(PROJECT / "params.yaml")["transforms"][key] for key in ("mean", "std"))
 
 
 def predict(directory: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -134,20 +139,47 @@ def test_examples_without_this_project_predict_the_same(copy: Path, images: Path
     assert run(copy, "stages", "export", "fine_tuning").returncode == 0
     assert exported.read_bytes() == content
 
-    photo = sorted(images.iterdir())[0]
-    expected = json.loads(predict(tmp_path, copy / "models" / "fine_tuning.safetensors", photo, "--json").stdout)
-    lines = [f"{top['probability']:.3f} {top['class']}" for top in expected[0]["classes"]]
-    for script, model in {"onnx": exported, "torchvision": copy / "models" / "fine_tuning.safetensors"}.items():
-        path = PROJECT / "docs" / f"predict_{script}.py"
-        assert len(path.read_text().splitlines()) <= 30
-        done = subprocess.run([sys.executable, path, model, photo], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        found = [line.split(" ", 1) for line in done.stdout.splitlines()]
-        assert [f"{float(probability):.3f} {name}" for probability, name in found] == lines
+    examples_predict_as_we_do(copy / "models" / "fine_tuning", sorted(images.iterdir())[0])
 
     (copy / "params.yaml").write_text(params)
     assert run(copy, "stages", "compare").returncode == 0
     assert not exported.exists()
+
+
+def examples_predict_as_we_do(model: Path, photo: Path) -> None:
+    ours = predict(photo.parent, model.with_suffix(".safetensors"), photo, "--json")
+    expected = [f"{top['probability']:.3f} {top['class']}" for top in json.loads(ours.stdout)[0]["classes"]]
+    for script, suffix in {"onnx": ".onnx", "torchvision": ".safetensors"}.items():
+        path = PROJECT / "docs" / f"predict_{script}.py"
+        assert len(path.read_text().splitlines()) <= 30
+        command = [sys.executable, str(path), str(model.with_suffix(suffix)), str(photo)]
+        done = subprocess.run(command, cwd=photo.parent, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found = [line.split(" ", 1) for line in done.stdout.splitlines()]
+        assert [f"{float(probability):.3f} {name}" for probability, name in found] == expected
+
+
+def test_flip_averaging_is_the_same_in_evaluation_prediction_and_elsewhere(copy: Path, images: Path, run: Run) -> None:
+    file = copy / "models" / "fine_tuning.safetensors"
+    model, header = load_model(file)
+    save_model(file, model, header | {"input": "pixels", "flip_averaging": True})
+    for stage in ("evaluate", "export"):
+        result = run(copy, "stages", stage, "fine_tuning")
+        assert result.returncode == 0, result.stdout
+
+    test = Split(copy / "data" / "pixels", "test")
+    pixels = normalise(test.central(range(len(test)), 32), MEAN, STD, torch.device("cpu"))
+    with torch.no_grad():
+        once, mirrored = model(pixels), model(pixels.flip(3))
+        confidence = ((once + mirrored) / 2).softmax(1).amax(1)
+    assert (once - mirrored).abs().max() > 0.01
+    table = pd.read_csv(copy / "predictions" / "fine_tuning.csv")
+    assert table["confidence"].to_numpy() == pytest.approx(confidence.numpy(), abs=1e-5)
+
+    predicted = json.loads(predict(copy, file, images, "--json").stdout)
+    found = {int(Path(row["file"]).stem): row["classes"][0]["probability"] for row in predicted}
+    assert found == pytest.approx(dict(zip(table["id"], table["confidence"], strict=True)), abs=1e-5)
+    examples_predict_as_we_do(copy / "models" / "fine_tuning", sorted(images.iterdir())[0])
 
 
 def test_an_export_that_computes_otherwise_is_refused(project: Path, tmp_path: Path) -> None:

@@ -25,3 +25,4 @@ class Header(Section):
     input: str
     transforms: Transforms
     parameters: dict[str, int]
+    flip_averaging: bool = False

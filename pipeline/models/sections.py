@@ -138,6 +138,17 @@ def for_inference(frozen: nn.Module) -> nn.Module:
     return fuse(frozen.eval()).requires_grad_(False).to(memory_format=torch.channels_last)
 
 
+class FlipAveraged(nn.Module):
+    """Logits of an image: the mean of what a network makes of it and of its mirror image."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (self.network(pixels).float() + self.network(pixels.flip(-1)).float()) / 2
+
+
 def in_precision(network: nn.Module, precision: str, device: torch.device) -> nn.Module:
     """Let ``network`` compute in ``precision``; its weights stay float32.
 
