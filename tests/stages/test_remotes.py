@@ -1,27 +1,76 @@
-"""A team's results travel by git and a DVC remote. A folder stands for S3, SSH and others, which DVC treats alike."""
+"""A team's results travel by git and a DVC remote: a folder, S3, SSH."""
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import asyncssh
 import pytest
 
+from tests import servers
 from tests.conftest import Run
 from tests.faults import results
 from tests.test_faults import flip
 from tools.sandbox import commit, output
 
+Remote = Callable[[Path], AbstractContextManager[servers.Settings]]
+
+
+@contextmanager
+def folder(root: Path) -> Iterator[servers.Settings]:
+    yield {"url": str(root)}
+
+
+@contextmanager
+def s3(root: Path) -> Iterator[servers.Settings]:
+    with servers.s3() as settings:
+        yield settings
+
+
+def add_remote(repository: Path, run: Run, settings: servers.Settings) -> None:
+    assert run(repository, "dvc", "remote", "add", "--default", "storage", settings["url"]).returncode == 0
+    for name, value in (settings | {"verify": "true"}).items():
+        assert run(repository, "dvc", "remote", "modify", "storage", name, value).returncode == 0
+    commit(repository, "a remote")
+
+
+def push(repository: Path, run: Run) -> None:
+    result = run(repository, "dvc", "push", "--run-cache")
+    assert result.returncode == 0, result.stdout
+
 
 @pytest.fixture
 def shared(copy: Path, run: Run, tmp_path: Path) -> Path:
     """A finished run that was pushed, with its run-cache, to the folder ``remote``; its git repository."""
-    assert run(copy, "dvc", "remote", "add", "--default", "storage", str(tmp_path / "remote")).returncode == 0
-    assert run(copy, "dvc", "config", "remote.storage.verify", "true").returncode == 0
-    commit(copy, "a remote")
-    result = run(copy, "dvc", "push", "--run-cache")
-    assert result.returncode == 0, result.stdout
+    add_remote(copy, run, {"url": str(tmp_path / "remote")})
+    push(copy, run)
     return copy
 
 
-def test_a_clone_gets_everything_and_runs_nothing(shared: Path, run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("remote", [folder, s3, servers.ssh])
+def test_a_clone_gets_everything_and_runs_nothing(copy: Path, run: Run, tmp_path: Path, remote: Remote) -> None:
+    with remote(tmp_path / "remote") as settings:
+        add_remote(copy, run, settings)
+        push(copy, run)
+        clone_gets_everything_and_runs_nothing(copy, run, tmp_path)
+
+
+def test_a_full_remote_and_one_without_rights_lose_nothing(copy: Path, run: Run, tmp_path: Path) -> None:
+    before, refused = results(copy), [asyncssh.SFTPNoSpaceOnFilesystem("full"), asyncssh.SFTPPermissionDenied("no")]
+    with servers.ssh(tmp_path / "remote", lambda: refused[0] if refused else None) as settings:
+        add_remote(copy, run, settings)
+        while refused:
+            result = run(copy, "dvc", "push", "--run-cache")
+            assert result.returncode == 1
+            assert "Traceback" not in result.stdout
+            assert "ERROR: " in result.stdout
+            assert results(copy) == before
+            refused.pop(0)
+        push(copy, run)
+        clone_gets_everything_and_runs_nothing(copy, run, tmp_path)
+
+
+def clone_gets_everything_and_runs_nothing(shared: Path, run: Run, tmp_path: Path) -> None:
     output(tmp_path, "git", "clone", "--quiet", str(shared), "clone")
     result = run(tmp_path / "clone", "dvc", "pull", "--run-cache")
     assert result.returncode == 0, result.stdout

@@ -1,0 +1,73 @@
+"""Servers on loopback that hold a team's results: S3 (moto's) and SSH."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import asyncssh
+import boto3
+from moto.server import ThreadedMotoServer
+
+HOST = "127.0.0.1"
+Settings = dict[str, str]  # of `dvc remote modify`, and url
+
+
+@contextmanager
+def s3() -> Iterator[Settings]:
+    """A bucket of an S3 server."""
+    server = ThreadedMotoServer(HOST, 0, verbose=False)
+    server.start()
+    try:
+        endpoint = f"http://{HOST}:{server.get_host_and_port()[1]}"
+        keys = {"access_key_id": "testing", "secret_access_key": "testing"}
+        client = boto3.client("s3", "us-east-1", endpoint_url=endpoint, **{f"aws_{key}": keys[key] for key in keys})
+        client.create_bucket(Bucket="bucket")
+        yield {"url": "s3://bucket/flowers", "endpointurl": endpoint, "region": "us-east-1"} | keys
+    finally:
+        server.stop()
+
+
+class _Server(asyncssh.SSHServer):
+    def begin_auth(self, username: str) -> bool:
+        return False  # whoever comes
+
+
+@contextmanager
+def ssh(root: Path, refuse: Callable[[], Exception | None] = lambda: None) -> Iterator[Settings]:
+    """An SSH server that gives the folder ``root`` by SFTP.
+
+    Args:
+        refuse: asked whenever a file is to be written; what it returns is the server's answer.
+    """
+
+    class Files(asyncssh.SFTPServer):
+        def __init__(self, channel: asyncssh.SSHServerChannel[bytes]) -> None:
+            super().__init__(channel, chroot=str(root).encode())
+
+        def write(self, file_obj: object, offset: int, data: bytes) -> int:
+            if answer := refuse():
+                raise answer
+            return super().write(file_obj, offset, data)  # type: ignore[return-value]
+
+    root.mkdir(exist_ok=True)
+    loop, port = asyncio.new_event_loop(), Future[int]()
+
+    async def listen() -> None:
+        keys = [asyncssh.generate_private_key("ssh-ed25519")]
+        server = await asyncssh.listen(HOST, 0, server_factory=_Server, server_host_keys=keys, sftp_factory=Files)
+        port.set_result(server.get_port())
+
+    def serve() -> None:
+        loop.run_until_complete(listen())
+        loop.run_forever()
+
+    thread = Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield {"url": f"ssh://somebody@{HOST}:{port.result(timeout=30)}/flowers"}
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
