@@ -8,13 +8,13 @@ from pipeline.base.checkpoint import Checkpoint, fingerprint, store
 from pipeline.base.device import torch_device
 from pipeline.base.errors import choose
 from pipeline.base.files import alone, publish
-from pipeline.base.progress import progress
 from pipeline.data.pixels import Split
 from pipeline.data.raw import SPLITS
 from pipeline.models.features import features, open_inputs
 from pipeline.models.networks import check_runs, pretrained_network, read_backbone
 from pipeline.models.sections import for_inference, in_precision, section
 from pipeline.params import Params
+from stages._earlier import bring_back
 
 DATA, RESUME = Path("data"), Path(".resume")
 
@@ -28,21 +28,21 @@ def main(params: Params, module: str) -> None:
     network = in_precision(network, params.precision, device)
     files = [file, *(DATA / start / f"{split}.{kind}" for kind in ("csv", "npy") for split in SPLITS)]
     recipe = [module, start, params.backbone.model_dump(), transforms, params.precision, params.threads, str(device)]
-    key = fingerprint(files, [*recipe, params.train.seed, params.train.epochs])
+    key = fingerprint(files, [*recipe, params.train.seed])  # more epochs are more rows
     parts = {RESUME / f"{module}.{split}.npy": DATA / module / f"{split}.npy" for split in SPLITS}
     states = [Checkpoint(part.with_suffix(""), key) for part in parts]
     with alone(RESUME / f"{module}.npy", f"features.{module}"):
+        bring_back(parts, states, module, len(Split(DATA / start, "train")) * params.train.epochs)
         for split, part, state in zip(SPLITS, parts, states, strict=True):
             images = Split(DATA / start, split)
             inputs = open_inputs(DATA / start, images, transforms, device, params.train.seed)
             epochs = params.train.epochs if split == "train" else 0
             blocks = partial(features, network, inputs, len(images), epochs, device)
-            total, what = len(images) * (epochs or 1), f"{module} of {split}"
-            store(part, blocks, partial(progress, total=total, what=what, unit="views", count=len), state)
+            store(part, blocks, len(images) * (epochs or 1), f"{module} of {split}", state)
             print(f"{module} of {len(images):,} {split} images: {part.stat().st_size:,} bytes", flush=True)
         tables = {part.with_suffix(".csv"): final.with_suffix(".csv") for part, final in parts.items()}
         for table, split in zip(tables, SPLITS, strict=True):
             copyfile(DATA / start / f"{split}.csv", table)
         publish(parts | tables)
         for state in states:
-            state.discard()
+            state.finish()

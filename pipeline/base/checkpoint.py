@@ -19,6 +19,7 @@ import torch
 from pipeline.base.arrays import ArrayWriter
 from pipeline.base.environment import environment
 from pipeline.base.files import atomic, hex_digest
+from pipeline.base.progress import progress
 
 INTERVAL = 5.0  # seconds between two checkpoints of an array
 
@@ -72,28 +73,49 @@ class Checkpoint:
         """Remove the state; the work is done."""
         self.path.unlink(missing_ok=True)
 
+    def finish(self) -> None:
+        """The work is done; the state is laid aside, in case that the same work is to become longer."""
+        self.path.replace(self._finished)
+
+    def is_finished(self) -> bool:
+        """Whether a state was laid aside, and belongs to this work."""
+        return self._finished.exists() and self._finished.read_bytes()[:64] == self.fingerprint.encode()
+
+    def reopen(self) -> None:
+        """Take the state that was laid aside."""
+        self._finished.replace(self.path)
+
+    @property
+    def _finished(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.finished")
+
 
 def store(
     file: Path,
     blocks: Callable[[int], Iterator[np.ndarray]],
-    show: Callable[..., Iterator[Any]],
+    total: int,
+    what: str,
     checkpoint: Checkpoint,
 ) -> None:
     """Write blocks of rows to a .npy file; an interrupted writing goes on where it was some seconds before.
 
     Args:
         blocks: gives those from a row on, as :func:`pipeline.models.features.features` does.
-        show: passes them on, as :func:`pipeline.base.progress.progress` does.
+        total: rows in all.
+        what: they are, in a few words.
         checkpoint: tells which rows of ``file`` are there already.
     """
+    state = checkpoint.load()
     try:
-        array = ArrayWriter(file, checkpoint.load())
+        if state and state["length"] > total:
+            raise ValueError(f"{file}: has more rows than are wanted")
+        array = ArrayWriter(file, state)
     except (OSError, ValueError):
-        print(f"{file}: damaged or gone, not resumed; starting over", flush=True)
+        print(f"{file}: damaged, gone or too long, not resumed; starting over", flush=True)
         array = ArrayWriter(file)
     with array:
         saved = time.monotonic()
-        for block in show(blocks(array.length), before=array.length):
+        for block in progress(blocks(array.length), total, what, unit="views", count=len, before=array.length):
             array.append(block)
             if time.monotonic() - saved > INTERVAL:
                 checkpoint.save(array.state())

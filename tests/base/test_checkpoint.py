@@ -1,7 +1,9 @@
 """What is killed, at any moment and in any way, ends in the same bytes as what is not: training, features."""
 
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -17,8 +19,10 @@ import torch
 import yaml
 
 from pipeline.base.checkpoint import Checkpoint, store
+from pipeline.base.files import hex_digest
 from pipeline.params import read_yaml
 from tests.conftest import Run
+from tests.test_faults import flip
 from tools.sandbox import environment, merge
 
 EPOCHS = 30
@@ -206,7 +210,7 @@ def stored(folder: Path, until: int) -> list[int]:
             yield np.arange(row * 3, row * 3 + 12, dtype=np.float32).reshape(4, 3)
 
     with suppress(KeyboardInterrupt):
-        store(folder / "rows.npy", blocks, lambda items, before: items, Checkpoint(folder / "rows", "0" * 64))
+        store(folder / "rows.npy", blocks, 28, "rows", Checkpoint(folder / "rows", "0" * 64))
     return asked
 
 
@@ -234,6 +238,40 @@ def test_an_array_goes_on_behind_what_is_there_unless_that_was_damaged(
     assert stored(tmp_path, 7) == [0, 4, 8, 12, 16, 20, 24]
     file.unlink()
     assert stored(tmp_path, 7) == [0, 4, 8, 12, 16, 20, 24]
+    store(file, lambda first: iter([whole[first:8]]), 8, "rows", Checkpoint(tmp_path / "rows", "0" * 64))
+    assert np.array_equal(np.load(file), whole[:8])  # fewer than an earlier run made
+
+
+def test_more_epochs_cost_only_the_new_ones(copy: Path, run: Run) -> None:
+    """What DVC's cache holds of fewer epochs is the beginning, unless anything else has changed, or it is damaged."""
+    assert not (copy / "data/layer3/train.npy").is_symlink()
+    rows = np.load(copy / "data/layer3/train.npy")
+    images = len(rows) // 2  # epochs
+
+    def features(epochs: int, seed: int = 0) -> str:
+        for key, value in (("epochs", epochs), ("seed", seed)):
+            text = (copy / "params.yaml").read_text()
+            (copy / "params.yaml").write_text(re.sub(rf"(train:\n(?:  .*\n)*?  {key}:) \d+", rf"\1 {value}", text))
+        result = run(copy, "dvc", "repro", "--single-item", "features@layer3")
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    assert features(3).count("resumed from .resume/layer3.") == 3
+    longer = np.load(copy / "data/layer3/train.npy")
+    assert len(longer) == 3 * images
+    assert np.array_equal(longer[: 2 * images], rows)
+    shutil.rmtree(copy / ".resume")
+    expected = hex_digest(copy / "data/layer3/train.npy", "md5")
+    assert run(copy, "stages", "features", "layer3").returncode == 0
+    assert hex_digest(copy / "data/layer3/train.npy", "md5") == expected
+
+    assert "resumed" not in features(4, seed=1)
+    assert "resumed" in features(5, seed=1)
+    record = json.loads((copy / "environment/features-layer3.json").read_text())
+    md5 = record["outs"]["data/layer3/train.npy"]
+    flip(copy / ".dvc/cache/files/md5" / md5[:2] / md5[2:])
+    assert "layer3.train.npy: damaged, gone or too long, not resumed" in features(6, seed=1)
+    assert len(np.load(copy / "data/layer3/train.npy")) == 6 * images
 
 
 @pytest.mark.parametrize("place", [0, 100, 5000])
