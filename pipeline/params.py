@@ -28,6 +28,7 @@ SHORT.maxlevel = 2
 
 class Runtime(Section):
     device: Literal["auto", "cuda", "mps", "cpu"]
+    launch: str
     workers: Literal["auto"] | Annotated[int, Field(strict=True, ge=1, le=256)]
 
 

@@ -1,4 +1,4 @@
-"""What an earlier run of a stage left in DVC's cache, as a beginning of what the stage is to make now."""
+"""Features that an earlier run left in DVC's cache, to go on with."""
 
 import json
 import subprocess
@@ -8,30 +8,32 @@ from shutil import copyfile
 
 from pipeline.base.arrays import ArrayReader
 from pipeline.base.checkpoint import Checkpoint
+from pipeline.base.errors import UserError
+from pipeline.base.launch import RANK
 
 
 def bring_back(parts: Mapping[Path, Path], states: list[Checkpoint], module: str, rows: int) -> None:
-    """Put finished arrays back as parts that :func:`pipeline.base.checkpoint.store` goes on with.
+    """Put features in DVC's cache back as parts that :func:`pipeline.base.checkpoint.store` goes on with.
 
-    Only where the first of them has fewer than ``rows`` rows and all else that they depend on is as it was.
+    Only where the first has fewer than ``rows`` rows and all else is as it was.
 
     Args:
         parts: places of the parts, and of the finished arrays.
         states: of the parts; an earlier run has finished them.
         module: whose features they are; environment/ has the record of that run.
     """
-    if any(part.exists() for part in parts) or not all(state.is_finished() for state in states):
+    if RANK or any(part.exists() for part in parts) or not all(state.is_finished() for state in states):
         return
     try:
         outs = json.loads(Path(f"environment/features-{module}.json").read_text(encoding="utf-8"))["outs"]
-        done = subprocess.run(["dvc", "cache", "dir"], capture_output=True, text=True, check=True)
-        cache = Path(done.stdout.strip()) / "files" / "md5"
-        cached = [cache / md5[:2] / md5[2:] for md5 in (outs[final.as_posix()] for final in parts.values())]
+        place = subprocess.run(["dvc", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+        digests = [outs[final.as_posix()] for final in parts.values()]
+        cached = [Path(place, "files", "md5", digest[:2], digest[2:]) for digest in digests]
         if ArrayReader(cached[0]).shape[0] >= rows:
             return
         for part, file in zip(parts, cached, strict=True):
             copyfile(file, part)
-    except (OSError, subprocess.CalledProcessError, ValueError, LookupError):  # it is gone, so there is nothing to use
+    except (UserError, OSError, subprocess.CalledProcessError, ValueError, LookupError):  # it is gone, or damaged
         for part in parts:
             part.unlink(missing_ok=True)
         return

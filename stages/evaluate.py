@@ -5,6 +5,7 @@ from pathlib import Path
 from pipeline.base.device import torch_device
 from pipeline.base.errors import choose
 from pipeline.base.files import atomic, write_csv, write_json
+from pipeline.base.launch import RANK
 from pipeline.base.progress import progress
 from pipeline.data.pixels import Split
 from pipeline.models.features import collect, input_module, open_inputs, outputs
@@ -29,14 +30,15 @@ def main(params: Params, name: str) -> None:
         images = Split(DATA / header["input"], split)
         inputs = open_inputs(DATA / header["input"], images, header["transforms"], device)
         chunks = outputs(network, inputs, len(images), 0, device)
-        logits = collect(progress(chunks, len(images), split, count=len))
+        logits = collect(chunks if RANK else progress(chunks, len(images), split, count=len))
         metrics[split] = scores(logits, images.labels)
         if split == "test":
             table = predictions(logits, images)
     metrics["n_test"] = len(table)
     metrics["parameters"] = header["parameters"]
     metrics["weights_sha256"] = weights_digest(model.state_dict())
-
+    if RANK:
+        return
     with atomic(f"predictions/{name}.csv", f"per_class/{name}.csv", f"metrics/{name}.json") as paths:
         write_csv(paths[0], table)
         write_csv(paths[1], per_class(table, header["classes"]), float_format=None)

@@ -9,6 +9,7 @@ import io
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ import numpy as np
 import torch
 
 from pipeline.base.arrays import ArrayWriter
+from pipeline.base.distributed import agreed
 from pipeline.base.environment import environment
 from pipeline.base.files import atomic, hex_digest
+from pipeline.base.launch import RANK
 from pipeline.base.progress import progress
 
 INTERVAL = 5.0  # seconds between two checkpoints of an array
@@ -105,6 +108,9 @@ def store(
         what: they are, in a few words.
         checkpoint: tells which rows of ``file`` are there already.
     """
+    if RANK:  # computes its share, and the first process writes
+        deque(blocks(agreed(0)), maxlen=0)
+        return
     state = checkpoint.load()
     try:
         if state and state["length"] > total:
@@ -115,7 +121,7 @@ def store(
         array = ArrayWriter(file)
     with array:
         saved = time.monotonic()
-        for block in progress(blocks(array.length), total, what, unit="views", count=len, before=array.length):
+        for block in progress(blocks(agreed(array.length)), total, what, unit="views", count=len, before=array.length):
             array.append(block)
             if time.monotonic() - saved > INTERVAL:
                 checkpoint.save(array.state())

@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from pipeline.base.distributed import join
 from pipeline.base.errors import UserError
 
 
@@ -17,7 +18,7 @@ def torch_device(setting: str, threads: int) -> torch.device:
     shares are added, so another number rounds otherwise (measured on ResNet18: from the first epoch on).
 
     Raises:
-        UserError: the named device is not available here.
+        UserError: the named device is not available here, or the other processes of a launcher do not come.
     """
     # cuBLAS reads this when CUDA starts: https://docs.nvidia.com/cuda/cublas/#results-reproducibility
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
@@ -33,4 +34,8 @@ def torch_device(setting: str, threads: int) -> torch.device:
     if setting not in ("auto", *present):
         has = ", ".join(present)
         raise UserError(f"params.yaml: runtime.device = {setting}, but this machine has only: {has} (or say auto)")
-    return torch.device(present[0] if setting == "auto" else setting)
+    device = torch.device(present[0] if setting == "auto" else setting)
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))  # one for each process of this machine
+    join(device)
+    return device

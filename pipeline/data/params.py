@@ -28,3 +28,8 @@ class Transforms(Size):
     flip: Fraction
     mean: Annotated[list[Mean], Field(min_length=3, max_length=3)]
     std: Annotated[list[Std], Field(min_length=3, max_length=3)]
+
+
+class ResizedCrop(Section):
+    size: Side
+    scale: Annotated[float, Field(strict=True, gt=0, le=1)]

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.data.params import ResizedCrop
 from pipeline.data.pixels import Split
 
 LOG_RATIO = math.log(4 / 3)
@@ -107,7 +108,7 @@ def pixel_inputs(
     transforms: Mapping[str, Any],
     device: torch.device,
     seed: int = 0,
-    resized: Mapping[str, Any] | None = None,
+    resized: ResizedCrop | None = None,
 ) -> Inputs:
     """Views of images: random crop and flip in an epoch of training, the central crop in evaluation.
 
@@ -119,7 +120,7 @@ def pixel_inputs(
 
     def inputs(rows: np.ndarray, epoch: int) -> Tensor:
         if epoch and resized:
-            squares = resized_views(images, rows, seed, epoch, **resized, flip=transforms["flip"])
+            squares = resized_views(images, rows, seed, epoch, resized.size, resized.scale, transforms["flip"])
         elif epoch:
             squares = views(images, rows, seed, epoch, transforms["crop"], transforms["flip"])
         else:

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from pipeline.base.arrays import ArrayReader
+from pipeline.base.distributed import in_turn
+from pipeline.base.launch import RANK, SIZE
 from pipeline.base.parallel import parallel_map
+from pipeline.data.params import ResizedCrop
 from pipeline.data.pixels import Split
 from pipeline.data.views import Inputs, chunks, pixel_inputs, to_device
 
@@ -23,7 +26,7 @@ def outputs(
 
     On the CPU each thread computes a chunk of its own, so small that caches hold it: the same bits as all threads on
     one large chunk, and a sixth faster (ResNet18 up to layer3 on 2 cores). An accelerator computes large chunks while
-    the next inputs are read and copied.
+    the next inputs are read and copied. Several processes take the chunks in turn, and each gets all outputs.
 
     Args:
         network: in eval mode, on ``device``, as the inputs are.
@@ -41,9 +44,11 @@ def outputs(
         torch.set_num_threads(1)  # of this worker
         return compute(inputs(rows, epoch))
 
+    pieces = chunks(count, 16 if device.type == "cpu" else 256, first)
+    own = pieces[RANK::SIZE]
     if device.type == "cpu":
-        return parallel_map(read_and_compute, chunks(count, 16, first), torch.get_num_threads())
-    return map(compute, parallel_map(lambda rows: inputs(rows, epoch), chunks(count, 256, first), workers=1))
+        return in_turn(parallel_map(read_and_compute, own, torch.get_num_threads()), len(pieces))
+    return in_turn(map(compute, parallel_map(lambda rows: inputs(rows, epoch), own, workers=1)), len(pieces))
 
 
 def collect(chunks: Iterable[Tensor]) -> Tensor:
@@ -103,7 +108,7 @@ def open_inputs(
     transforms: Mapping[str, Any],
     device: torch.device,
     seed: int = 0,
-    resized: Mapping[str, Any] | None = None,
+    resized: ResizedCrop | None = None,
 ) -> Inputs:
     """The inputs of one split in a folder that ``approaches.*.input`` names: pixels, or features of a module.
 

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import StochasticDepth
 
 from pipeline.base.errors import UserError
+from pipeline.base.launch import SIZE
 from pipeline.models.networks import head_name
 
 
@@ -23,7 +25,7 @@ def unfreeze(model: nn.Module, learning_rates: Mapping[str, float], key: str) ->
 
     Raises:
         UserError: a module that is not in the network, has no parameters, or lies in another named one; or the
-            head, which is new and must be trained, is in none.
+            head, which is new and must be trained, is in none; or several processes train BatchNorm without CUDA.
     """
     head = head_name(model)
     if "head" in learning_rates and head in learning_rates and head != "head":
@@ -47,6 +49,7 @@ def unfreeze(model: nn.Module, learning_rates: Mapping[str, float], key: str) ->
     for name in learning_rates:
         modules[name].requires_grad_(True)
     set_mode(model, learning_rates, training=True)
+    _synchronise(model, key)
     return learning_rates
 
 
@@ -55,6 +58,19 @@ def set_mode(model: nn.Module, trained: Mapping[str, float], training: bool) -> 
     model.eval()
     for name in trained:
         model.get_submodule(name).train(training)
+
+
+def _synchronise(model: nn.Module, key: str) -> None:
+    """Let trained BatchNorm take its statistics over the whole batch where several processes share it."""
+    trained = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm) and module.training]
+    if SIZE > 1 and trained:
+        device = next(model.parameters()).device.type
+        if device != "cuda":  # which torch.nn.SyncBatchNorm needs
+            raise UserError(
+                f"params.yaml: {key}: trains BatchNorm ({trained[0]}), for which several processes need CUDA; on "
+                f"{device} say runtime.launch = '' (features, evaluation and a head's training can be shared)"
+            )
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
@@ -105,22 +121,25 @@ def _output_of(name: str, nodes: list[fx.Node], head: str) -> int:
     return last
 
 
-def check_frozen(part: fx.GraphModule, trained: Mapping[str, float], key: str) -> None:
-    """Make sure that the part of the network before an approach's input holds nothing that the approach trains.
+def trained_section(model: nn.Module, after: str, trained: Mapping[str, float], key: str) -> fx.GraphModule:
+    """What follows the input of an approach, if nothing before it is trained.
 
     Args:
+        after: the module that the input comes from, or pixels.
         key: the params key of the approach, for messages.
 
     Raises:
-        UserError: it does.
+        UserError: something is.
     """
-    used = {name for node in part.graph.nodes for name in node.meta.get("nn_module_stack", {})}
+    frozen = () if after == "pixels" else section(model, to=after).graph.nodes
+    used = {name for node in frozen for name in node.meta.get("nn_module_stack", {})}
     for name in trained:
         if name in used:
             raise UserError(
                 f"params.yaml: {key}.input: {name} is trained, but lies before it; take features from before {name}, "
                 "or pixels"
             )
+    return section(model, after=after)
 
 
 class _Tracer(fx.Tracer):

@@ -13,8 +13,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from pipeline.base.checkpoint import Checkpoint
+from pipeline.base.distributed import add_up, agreed
 from pipeline.base.errors import UserError
 from pipeline.base.files import write_csv
+from pipeline.base.launch import RANK, SIZE
 from pipeline.base.parallel import cpu_workers, parallel_map
 from pipeline.data.views import Inputs
 from pipeline.models.features import collect, outputs
@@ -96,7 +98,8 @@ def few(
 
 def seed_network(seed: int, epoch: int, step: int) -> None:
     """Give what a network draws in one step (dropout, stochastic depth) its address, on every device."""
-    state = np.random.SeedSequence([NETWORK, seed, epoch, step]).generate_state(1, np.uint64)
+    address = [NETWORK, seed, epoch, step, *([RANK] if RANK else [])]  # each process has images of its own
+    state = np.random.SeedSequence(address).generate_state(1, np.uint64)
     torch.manual_seed(int(state[0]))
 
 
@@ -132,7 +135,7 @@ def fit(
     optimizer = torch.optim.AdamW(groups)
     prefixes = tuple(f"{name}." for name in learning_rates)
     finished: list[Epoch] = []
-    if checkpoint and (state := checkpoint.load()):
+    if checkpoint and (state := agreed(None if RANK else checkpoint.load())):
         model.load_state_dict(state["trained"], strict=False)
         optimizer.load_state_dict(state["optimizer"])
         finished = state["epochs"]
@@ -141,26 +144,31 @@ def fit(
     inputs, labels = train
     for number in range(len(finished) + 1, params.epochs + 1):
         set_mode(model, learning_rates, training=True)
-        loss_sum = correct = 0.0
+        sums = torch.zeros(2, dtype=torch.float64)  # of loss and of right answers
         order = batches(len(labels), params.batch_size, params.seed, number)
         first, steps, warm_up = ((count * len(order)) for count in (number - 1, params.epochs, params.warm_up))
         # The next inputs are read while the network computes; beside an accelerator by all cores.
         workers = 1 if device.type == "cpu" else cpu_workers("auto")
-        ahead = parallel_map(lambda wanted: inputs(*wanted), [(rows, number) for rows in order], workers)
-        for step, (rows, batch) in enumerate(zip(order, ahead, strict=True)):
+        own = [rows[RANK::SIZE] if len(rows) > RANK else rows[:1] for rows in order]
+        ahead = parallel_map(lambda wanted: inputs(*wanted), [(rows, number) for rows in own], workers)
+        for step, (whole, rows, batch) in enumerate(zip(order, own, ahead, strict=True)):
+            share = len(whole[RANK::SIZE]) / len(whole)  # of the batch; other processes have the rest
             truth = torch.from_numpy(labels[rows]).to(device)
             seed_network(params.seed, number, step)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * learning_rate(first + step, steps, warm_up, params.schedule)
             logits = head(batch).float()
-            loss = cross_entropy(logits, truth, label_smoothing=params.label_smoothing)
+            loss = cross_entropy(logits, truth, label_smoothing=params.label_smoothing) * share
             optimizer.zero_grad()
             loss.backward()
+            add_up(parameter.grad for parameter in model.parameters() if parameter.grad is not None)
             optimizer.step()
-            loss_sum += loss.item() * len(rows)
-            correct += int((logits.argmax(1) == truth).sum())
+            correct = int((logits.argmax(1) == truth).sum()) if share else 0
+            sums += torch.tensor([loss.item() * len(whole), correct], dtype=torch.float64)
         set_mode(model, learning_rates, training=False)
-        epoch: Epoch = {"epoch": number, "train_loss": loss_sum / len(labels), "train_accuracy": correct / len(labels)}
+        add_up([sums])
+        train_loss, train_accuracy = (sums / len(labels)).tolist()
+        epoch: Epoch = {"epoch": number, "train_loss": train_loss, "train_accuracy": train_accuracy}
         val_logits, val_truth = collect(outputs(head, val[0], len(val[1]), 0, device)), torch.from_numpy(val[1])
         epoch["val_loss"] = cross_entropy(val_logits, val_truth).item()
         epoch["val_accuracy"] = (val_logits.argmax(1) == val_truth).double().mean().item()
@@ -169,7 +177,7 @@ def fit(
                 raise UserError(f"{name} of epoch {number} is not finite; lower this approach's learning rates")
         finished.append(epoch)
         trained = {name: value for name, value in model.state_dict().items() if name.startswith(prefixes)}
-        if checkpoint:
+        if checkpoint and not RANK:
             checkpoint.save({"trained": trained, "optimizer": optimizer.state_dict(), "epochs": finished})
         yield epoch
 
@@ -180,11 +188,13 @@ def history(epochs: Iterator[Epoch], total: int, images: int, live: Path) -> pd.
     The rows so far are in the CSV file ``live``, to be watched; those of a resumed training too.
     """
     rows, start = [], time.monotonic()
-    live.parent.mkdir(exist_ok=True)
-    live.unlink(missing_ok=True)
+    if not RANK:
+        live.parent.mkdir(exist_ok=True)
+        live.unlink(missing_ok=True)
     for epoch in epochs:
         rows.append(epoch)
-        write_csv(live, pd.DataFrame(rows))
+        if not RANK:
+            write_csv(live, pd.DataFrame(rows))
         took, start = time.monotonic() - start, time.monotonic()
         print(
             f"epoch {epoch['epoch']:2}/{total}: "

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.base.schema import Count, Fraction, Name, Rate, Section, Seed, Side
+from pipeline.base.schema import Count, Fraction, Name, Rate, Section, Seed
+from pipeline.data.params import ResizedCrop
 from pipeline.models.params import Precision
 
 BatchSize = Annotated[int, Field(strict=True, ge=2)]  # BatchNorm in training needs two
@@ -21,11 +22,6 @@ class Train(Section):
     schedule: Schedule
     warm_up: Epochs
     label_smoothing: Fraction
-
-
-class ResizedCrop(Section):
-    size: Side
-    scale: Annotated[float, Field(strict=True, gt=0, le=1)]
 
 
 class Approach(Section):

@@ -23,7 +23,7 @@ from pipeline.models.networks import (
     pretrained_network,
     read_backbone,
 )
-from pipeline.models.sections import check_frozen, count_parameters, for_inference, in_precision, section, unfreeze
+from pipeline.models.sections import count_parameters, for_inference, in_precision, section, trained_section, unfreeze
 from pipeline.models.storage import load_model, save_model, weights_digest
 from pipeline.params import load_params
 from pipeline.sources.flowers102 import CLASSES
@@ -166,10 +166,10 @@ def test_a_module_that_is_no_place_to_cut_is_refused(module: str, message: str) 
 
 def test_features_from_behind_a_trained_module_are_refused() -> None:
     model = new_network("resnet18", None, 5, 0)
-    check_frozen(section(model, to="layer3"), {"layer4": 1e-4, "fc": 1e-3}, "approaches.x")
+    trained_section(model, "layer3", {"layer4": 1e-4, "fc": 1e-3}, "approaches.x")
     for trained in ("layer4", "layer4.1", "layer4.0.bn2"):
         with pytest.raises(UserError, match=rf"approaches\.x\.input: {trained} is trained, but lies before it"):
-            check_frozen(section(model, to="avgpool"), {trained: 1e-4, "fc": 1e-3}, "approaches.x")
+            trained_section(model, "avgpool", {trained: 1e-4, "fc": 1e-3}, "approaches.x")
 
 
 def test_only_the_named_modules_train() -> None:
@@ -318,7 +318,7 @@ def test_saved_model_comes_back_whole(tmp_path: Path) -> None:
     save_model(tmp_path / "model.safetensors", model, HEADER)
     save_model(tmp_path / "other name.safetensors", model, HEADER)
     loaded, loaded_header = load_model(tmp_path / "model.safetensors")
-    assert loaded_header == HEADER
+    assert loaded_header == HEADER | {"flip_averaging": False}
     assert not loaded.training
     assert weights_digest(loaded.state_dict()) == weights_digest(model.state_dict())
     assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "other name.safetensors").read_bytes()

@@ -26,6 +26,8 @@ FILES: dict[str, set[str]] = {
     "pipeline/base/environment.py": {*FEATURES, *TRAIN, "report"},  # a checkpoint belongs to an environment
     "pipeline/base/checkpoint.py": {*FEATURES, *TRAIN},
     "pipeline/base/device.py": {*DRAW, *NETWORK},
+    "pipeline/base/launch.py": {*DRAW, *NETWORK},
+    "pipeline/base/distributed.py": {*DRAW, *NETWORK},
     "pipeline/base/progress.py": {*DRAW, "prepare", *FEATURES, *TRAIN, *EVALUATE},
     "pipeline/sources/download.py": set(),  # nothing is downloaded in this run
     "pipeline/sources/flowers102.py": set(),  # nor is this the source
