@@ -5,6 +5,8 @@ validation in each, then the test set.
 
 --full      the experiment in params.yaml, in place of the one that reduced.yaml makes of it
 --peers     fastai and timm too, which must be installed (make peers)
+--extrapolate  scripts train one and three epochs, from which their time for all follows; no accuracies of theirs
+--precision P  of the pipeline: fp32 by default, or bf16
 --rounds N  once round by default
 """
 
@@ -131,6 +133,16 @@ def profile(project: Path, start: float) -> dict[str, float]:
     return {stage: end - begin for (begin, _), (end, stage) in pairwise(times)}
 
 
+def script_cost(command: list[str], epochs: int, extrapolate: bool) -> Cost:
+    """What a script costs, or would cost by what one and three epochs do."""
+    if not extrapolate:
+        return measure([*command, str(epochs)], PROJECT)
+    one, three = (measure([*command, str(number)], PROJECT) for number in (1, 3))
+    more = (epochs - 1) / 2
+    wall, cpu = one.wall + more * (three.wall - one.wall), one.cpu + more * (three.cpu - one.cpu)
+    return Cost(wall, cpu, three.memory, "")
+
+
 def accuracies(output: str, params: Params) -> dict[str, float]:
     """Test accuracies that a script printed, by approach."""
     return {
@@ -182,9 +194,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--extrapolate", action="store_true")
+    parser.add_argument("--precision", default="fp32")
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     changes = {} if options.full else yaml.safe_load(Path(__file__).with_name("reduced.yaml").read_text())
+    changes["precision"] = options.precision
     scripts = {"script": "benchmarks.script"}
     if options.peers:
         scripts |= {"fastai": "benchmarks.fastai_script", "timm": "benchmarks.timm_script"}
@@ -196,12 +211,13 @@ def main() -> None:
         root = set_up(base, changes)
         params = load_params(base / "params.yaml")
         classes, test = len(read_classes(base / RAW)), int((read_index(base / RAW)["split"] == "test").sum())
-        arguments = [root, base / params.backbone.path, classes, params.train.epochs]
+        arguments = [root, base / params.backbone.path, classes]
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", flush=True)
             for name, module in scripts.items():
                 warm_up(module)
-                costs[name].append(measure([sys.executable, "-m", module, *map(str, arguments)], PROJECT))
+                command = [sys.executable, "-m", module, *map(str, arguments)]
+                costs[name].append(script_cost(command, params.train.epochs, options.extrapolate))
                 results[name] = accuracies(costs[name][-1].output, params)
             project = base.with_name(f"round{number}")
             shutil.copytree(base, project, symlinks=True)
