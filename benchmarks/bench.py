@@ -6,7 +6,8 @@ validation in each, then the test set.
 --full      the experiment in params.yaml, in place of the one that reduced.yaml makes of it
 --peers     fastai and timm too, which must be installed (make peers)
 --extrapolate  scripts train one and three epochs, from which their time for all follows; no accuracies of theirs
---precision P  of the pipeline: fp32 by default, or bf16
+--workers N N  the script with so many processes that load images, one contender each; 2 by default
+--changes Y    what the pipeline's params.yaml has otherwise, as YAML: "{precision: bf16}"
 --rounds N  once round by default
 """
 
@@ -40,7 +41,7 @@ from pipeline.models.networks import pretrained_network, read_backbone
 from pipeline.params import Params, load_params
 from pipeline.report.confidence import accuracy_interval
 from pipeline.sources.flowers102 import VARIABLES
-from tools.sandbox import PROJECT, environment, update
+from tools.sandbox import PROJECT, environment, merge, update
 
 DVC = [sys.executable, "-m", "dvc"]
 RAW = Path("data/raw")
@@ -50,11 +51,11 @@ EVERY = 4  # image gives its statistics to the drawn backbone
 NO_OPS = 5  # times that a `dvc repro` with nothing to do is measured
 
 
-def set_up(directory: Path, changes: dict[str, Any]) -> Path:
+def set_up(directory: Path, reduced: dict[str, Any], changes: dict[str, Any]) -> Path:
     """A sandbox with raw data and a backbone, and (returned) the same images as torchvision expects Flowers-102."""
-    if changes:
-        changes = drawn(directory.with_name("drawn"), changes)
-    make_raw(directory, changes)
+    if reduced:
+        reduced = drawn(directory.with_name("drawn"), reduced)
+    make_raw(directory, merge(reduced, changes))
     root = directory.with_name("torchvision")
     write_flowers(root / "flowers-102", directory / RAW)
     return root
@@ -133,13 +134,14 @@ def profile(project: Path, start: float) -> dict[str, float]:
     return {stage: end - begin for (begin, _), (end, stage) in pairwise(times)}
 
 
-def script_cost(command: list[str], epochs: int, extrapolate: bool) -> Cost:
-    """What a script costs, or would cost by what one and three epochs do."""
+def script_cost(command: list[str], epochs: int, more: list[int], extrapolate: bool) -> Cost:
+    """What a script costs (``more`` are arguments behind the epochs), or would cost by what one and three epochs do."""
+    counts = (1, 3) if extrapolate else (epochs,)
+    costs = [measure([*command, *map(str, [count, *more])], PROJECT) for count in counts]
     if not extrapolate:
-        return measure([*command, str(epochs)], PROJECT)
-    one, three = (measure([*command, str(number)], PROJECT) for number in (1, 3))
-    more = (epochs - 1) / 2
-    wall, cpu = one.wall + more * (three.wall - one.wall), one.cpu + more * (three.cpu - one.cpu)
+        return costs[0]
+    (one, three), pairs = costs, (epochs - 1) / 2
+    wall, cpu = one.wall + pairs * (three.wall - one.wall), one.cpu + pairs * (three.cpu - one.cpu)
     return Cost(wall, cpu, three.memory, "")
 
 
@@ -195,29 +197,29 @@ def main() -> None:
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--extrapolate", action="store_true")
-    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--workers", type=int, nargs="+", default=[2])
+    parser.add_argument("--changes", type=yaml.safe_load, default={})
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
-    changes = {} if options.full else yaml.safe_load(Path(__file__).with_name("reduced.yaml").read_text())
-    changes["precision"] = options.precision
-    scripts = {"script": "benchmarks.script"}
+    reduced = {} if options.full else yaml.safe_load(Path(__file__).with_name("reduced.yaml").read_text())
+    scripts = {f"script, {workers} workers": ("benchmarks.script", [workers]) for workers in options.workers}
     if options.peers:
-        scripts |= {"fastai": "benchmarks.fastai_script", "timm": "benchmarks.timm_script"}
+        scripts |= {name: (f"benchmarks.{name}_script", []) for name in ("fastai", "timm")}
 
     costs: dict[str, list[Cost]] = {name: [] for name in (*scripts, "pipeline")}
     results = {}
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary) / "base"
-        root = set_up(base, changes)
+        root = set_up(base, reduced, options.changes)
         params = load_params(base / "params.yaml")
         classes, test = len(read_classes(base / RAW)), int((read_index(base / RAW)["split"] == "test").sum())
         arguments = [root, base / params.backbone.path, classes]
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", flush=True)
-            for name, module in scripts.items():
+            for name, (module, more) in scripts.items():
                 warm_up(module)
                 command = [sys.executable, "-m", module, *map(str, arguments)]
-                costs[name].append(script_cost(command, params.train.epochs, options.extrapolate))
+                costs[name].append(script_cost(command, params.train.epochs, more, options.extrapolate))
                 results[name] = accuracies(costs[name][-1].output, params)
             project = base.with_name(f"round{number}")
             shutil.copytree(base, project, symlinks=True)

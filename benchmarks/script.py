@@ -1,6 +1,8 @@
 """The yardstick: the script that a reader of the article would write, both approaches, then the test set.
 
-Usage: python -m benchmarks.script ROOT WEIGHTS CLASSES EPOCHS   (ROOT as torchvision.datasets.Flowers102 wants it)
+Usage: python -m benchmarks.script ROOT WEIGHTS CLASSES EPOCHS [WORKERS]
+
+ROOT is as torchvision.datasets.Flowers102 wants it; WORKERS is 2 unless said.
 """
 
 import random
@@ -89,7 +91,8 @@ def fit(
 
 
 def main() -> None:
-    root, weights, classes, epochs = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    root, weights, *numbers = sys.argv[1:]
+    classes, epochs, workers = (*map(int, numbers), WORKERS)[:3]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     random.seed(SEED)
     np.random.seed(SEED)
@@ -99,7 +102,7 @@ def main() -> None:
             Flowers(root, split, transform=TRAIN if split == "train" else EVAL),
             batch_size=BATCH,
             shuffle=split == "train",
-            num_workers=WORKERS,
+            num_workers=workers,
         )
         for split in ("train", "val", "test")
     }
