@@ -56,28 +56,26 @@ def resized_crop(
     return (height - h) // 2, (width - w) // 2, h, w, mirrored
 
 
-def resized_views(
-    images: Split, rows: np.ndarray, seed: int, epoch: int, size: int, scale: float, flip: float
+def views(
+    images: Split, rows: np.ndarray, seed: int, epoch: int, crop: int, flip: float, scale: float | None = None
 ) -> np.ndarray:
-    """The views of the images ``rows`` in ``epoch``, by :func:`resized_crop`: uint8 [len(rows), size, size, 3]."""
-    batch = np.empty((len(rows), size, size, 3), np.uint8)
-    for square, row in zip(batch, rows, strict=True):
-        image = images.image(row)
-        top, left, height, width, mirrored = resized_crop(
-            seed, epoch, int(images.ids[row]), image.shape[0], image.shape[1], scale, flip
-        )
-        part = Image.fromarray(image[top : top + height, left : left + width])
-        square[:] = np.asarray(part.resize((size, size), Image.Resampling.BILINEAR))[:, :: -1 if mirrored else 1]
-    return batch
+    """The views of the images ``rows`` in ``epoch``: uint8 [len(rows), crop, crop, 3].
 
-
-def views(images: Split, rows: np.ndarray, seed: int, epoch: int, crop: int, flip: float) -> np.ndarray:
-    """The views of the images ``rows`` in ``epoch``: uint8 [len(rows), crop, crop, 3]."""
+    Args:
+        scale: None for random crops by :func:`view`; else that of :func:`resized_crop`, whose parts are resized.
+    """
     batch = np.empty((len(rows), crop, crop, 3), np.uint8)
     for square, row in zip(batch, rows, strict=True):
-        image = images.image(row)
-        top, left, mirrored = view(seed, epoch, int(images.ids[row]), image.shape[0], image.shape[1], crop, flip)
-        square[:] = image[top : top + crop, left : left + crop][:, :: -1 if mirrored else 1]
+        image, number = images.image(row), int(images.ids[row])
+        height, width, _ = image.shape
+        if scale is None:
+            top, left, mirrored = view(seed, epoch, number, height, width, crop, flip)
+            part = image[top : top + crop, left : left + crop]
+        else:
+            top, left, height, width, mirrored = resized_crop(seed, epoch, number, height, width, scale, flip)
+            whole = Image.fromarray(image[top : top + height, left : left + width])
+            part = np.asarray(whole.resize((crop, crop), Image.Resampling.BILINEAR))
+        square[:] = part[:, :: -1 if mirrored else 1]
     return batch
 
 
@@ -115,12 +113,12 @@ def pixel_inputs(
     Args:
         transforms: crop, flip, mean and std of params.yaml.
         seed: of the random choices; evaluation makes none.
-        resized: size and scale of :func:`resized_views`, in place of the random crop in training.
+        resized: crops of any size and shape, resized, in place of the random crop in training.
     """
 
     def inputs(rows: np.ndarray, epoch: int) -> Tensor:
         if epoch and resized:
-            squares = resized_views(images, rows, seed, epoch, resized.size, resized.scale, transforms["flip"])
+            squares = views(images, rows, seed, epoch, resized.size, transforms["flip"], resized.scale)
         elif epoch:
             squares = views(images, rows, seed, epoch, transforms["crop"], transforms["flip"])
         else:

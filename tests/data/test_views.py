@@ -11,7 +11,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2.functional import resized_crop as torchvision_resized_crop
 
 from pipeline.data.pixels import Split
-from pipeline.data.views import resized_crop, resized_views, view, views
+from pipeline.data.views import resized_crop, view, views
 
 
 def test_a_view_is_a_function_of_seed_epoch_and_image() -> None:
@@ -71,7 +71,7 @@ def test_an_image_too_long_for_any_shape_gives_its_middle() -> None:
 def test_resized_views_are_the_pixels_that_torchvision_makes(project: Path) -> None:
     images = Split(project / "data" / "pixels", "train")
     rows = np.array([3, 0, 7])
-    squares = resized_views(images, rows, seed=5, epoch=2, size=30, scale=0.3, flip=0.5)
+    squares = views(images, rows, seed=5, epoch=2, crop=30, flip=0.5, scale=0.3)
     for row, square in zip(rows, squares, strict=True):
         whole = images.image(row)
         *box, mirrored = resized_crop(5, 2, int(images.ids[row]), whole.shape[0], whole.shape[1], 0.3, 0.5)
