@@ -22,12 +22,12 @@ def launch(words: str, stage: Sequence[str]) -> None:
     """Run a stage (its name and argument) by a launcher; what it prints goes through.
 
     Args:
-        words: the launcher with its options, as ``runtime.launch`` says them.
+        words: the launcher with its options, as ``runtime.launch`` says them; $NAME is a variable of the environment.
 
     Raises:
         UserError: there is no such program, or a process failed or was killed, for which the launcher ends all.
     """
-    command = [*shlex.split(words), "-m", "stages", *stage]
+    command = [*shlex.split(os.path.expandvars(words)), "-m", "stages", *stage]
     end = _end_with_parent if sys.platform == "linux" else None
     try:
         process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", preexec_fn=end)

@@ -239,6 +239,20 @@ def test_a_flipped_bit_in_the_cache_is_noticed_and_computed_again(copy: Path, ru
     assert out.read_bytes() == original
 
 
+def test_hard_links_store_everything_once(copy: Path, run: Run) -> None:
+    """As README says; files that the pipeline makes are replaced, never changed in place, so the cache stays whole."""
+    for command in (["config", "cache.type", "hardlink,copy"], ["checkout", "--relink"]):
+        assert run(copy, "dvc", *command).returncode == 0
+    outs = [copy / "data/layer3/train.npy", copy / "models/fine_tuning.safetensors"]
+    assert [out.stat().st_nlink for out in outs] == [2, 2]
+    cached = {path: path.read_bytes() for path in (copy / ".dvc/cache/files").rglob("*") if path.is_file()}
+    edit_params(copy, "  seed: 0\n  images_per_class", "  seed: 1\n  images_per_class")
+    result = run(copy, "dvc", "repro")
+    assert result.returncode == 0, result.stdout
+    assert [out.stat().st_nlink for out in outs] == [2, 2]
+    assert {path: path.read_bytes() for path in cached} == cached
+
+
 def test_variables_that_change_the_arithmetic_are_ignored(
     copy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
