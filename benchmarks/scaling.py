@@ -24,7 +24,7 @@ from pipeline.base.errors import for_people
 from pipeline.data.raw import SPLITS, read_archive, write_raw
 from pipeline.sources.drawn import write_images
 from pipeline.sources.params import DrawnImages
-from tools.sandbox import PROJECT, merge, update
+from tools.sandbox import PROJECT, update
 
 IMAGES, EPOCHS = (6_400, 25_600, 102_400), (1, 4, 8)
 SPECIES = 4
@@ -52,7 +52,7 @@ REAL_STAGES = ("prepare", "train, fine-tuning", "evaluate, fine-tuning")
 def set_up(directory: Path, pool: list[bytes], images: int, epochs: int, changes: dict[str, Any]) -> None:
     """A sandbox with raw data of so many images, those of the pool over and over, and a backbone."""
     demo = yaml.safe_load((PROJECT / "tools" / "demo.yaml").read_text())
-    update(directory, merge(demo, changes | {"train": {"epochs": epochs}, "backbone": {"path": BACKBONE}}))
+    update(directory, demo | changes | {"train": {"epochs": epochs}, "backbone": {"path": BACKBONE}})
     numbers = np.arange(images)
     members = [f"jpg/image_{number:06d}.jpg" for number in numbers]
     archive = directory / "data" / "archive.tar"
