@@ -100,8 +100,9 @@ class Params(Section):
             yield f"{key}: warm_up = {warm_up} must be less than epochs = {epochs}"
         if resize is None and epochs > self.train.epochs:
             yield f"{key}.epochs = {epochs}: features are stored for train.epochs = {self.train.epochs}; take pixels"
-        if approach.flip_averaging and resize is None:
-            yield f"{key}.flip_averaging: features cannot be mirrored; take input = pixels"
+        for setting in ("flip_averaging", "pooled"):
+            if getattr(approach, setting) and resize is None:
+                yield f"{key}.{setting}: needs the whole network, and so input = pixels"
         if approach.resized_crop and resize is None:
             yield f"{key}.resized_crop: features hold the random crops of transforms; take input = pixels"
         elif approach.resized_crop and resize and approach.resized_crop.size > resize:

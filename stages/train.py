@@ -29,14 +29,14 @@ def main(params: Params, name: str) -> None:
     train, val = zip(inputs, [part.labels for part in splits], strict=True)
     train = few(train, splits[0].ids, settings.images_per_class, settings.seed)
     classes, state = read_classes(DATA / "raw"), read_backbone(backbone) if approach.initial == "backbone" else None
-    model = new_network(params.backbone.network, state, len(classes), settings.seed).to(device)
+    model = new_network(params.backbone.network, state, len(classes), settings.seed, approach.pooled).to(device)
     rates = unfreeze(model, approach.learning_rates, f"approaches.{name}.learning_rates")
     check_runs(model, transforms["crop"], f"approaches.{name}")
     start, precision = input_module(approach.input), approach.precision or params.precision
     head = in_precision(trained_section(model, start, rates, f"approaches.{name}"), precision, device)
     header: dict[str, object] = {"approach": name, "network": params.backbone.network, "classes": classes}
     header |= {"input": approach.input, "transforms": transforms, "parameters": count_parameters(model)}
-    header |= {"flip_averaging": True} if approach.flip_averaging else {}
+    header |= approach.model_dump(include={"flip_averaging", "pooled"}, exclude_none=True)
     values = [header, approach.model_dump(), settings.model_dump(), params.threads, precision, device.type]
     files = [backbone, *(folder / file for file in ("train.csv", "val.csv", "train.npy", "val.npy"))]
     saved = Checkpoint(Path(f".resume/{name}"), fingerprint(files, values))

@@ -42,7 +42,7 @@ def test_defaults_are_the_published_experiment() -> None:
 
 def test_the_strong_recipe_and_each_variant_of_its_ablation_are_allowed(tmp_path: Path) -> None:
     strong = read_yaml(PROJECT / "tools" / "strong.yaml")
-    assert list(load(tmp_path, strong).approaches) == ["feature_extraction", "fine_tuning", "strong_fine_tuning"]
+    assert list(load(tmp_path, strong).approaches)[2:] == ["strong_features", "strong_fine_tuning"]
     every = variants(strong["approaches"]["strong_fine_tuning"])
     assert len({str(approach) for _, _, approach in every}) == len(every) == 16
     for _, _, approach in every:
@@ -149,7 +149,7 @@ def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
         ),
         (
             {"approaches": {"fine_tuning": {"flip_averaging": True}}},
-            r"fine_tuning\.flip_averaging: features cannot be mirrored; take input = pixels",
+            r"fine_tuning\.flip_averaging: needs the whole network, and so input = pixels",
         ),
         ({"runtime": {"workers": 1_000_000}}, r"runtime\.workers = 1000000: .*less than or equal to 256"),
     ],

@@ -10,7 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
+from torch import nn
 
 from pipeline.base.errors import UserError
 from pipeline.data.pixels import Split
@@ -22,7 +24,7 @@ from pipeline.models.storage import load_model, save_model
 from pipeline.params import read_yaml
 from pipeline.predict import main
 from tests.conftest import Run
-from tools.sandbox import PROJECT, environment
+from tools.sandbox import PROJECT, environment, merge
 
 MEAN, STD = (read_yaml(PROJECT / "params.yaml")["transforms"][key] for key in ("mean", "std"))
 
@@ -139,17 +141,18 @@ def test_examples_without_this_project_predict_the_same(copy: Path, images: Path
     assert run(copy, "stages", "export", "fine_tuning").returncode == 0
     assert exported.read_bytes() == content
 
-    examples_predict_as_we_do(copy / "models" / "fine_tuning", sorted(images.iterdir())[0])
+    examples_predict_as_we_do(copy / "models" / "fine_tuning", sorted(images.iterdir())[0], "onnx", "torchvision")
 
     (copy / "params.yaml").write_text(params)
     assert run(copy, "stages", "compare").returncode == 0
     assert not exported.exists()
 
 
-def examples_predict_as_we_do(model: Path, photo: Path) -> None:
+def examples_predict_as_we_do(model: Path, photo: Path, *scripts: str) -> None:
     ours = predict(photo.parent, model.with_suffix(".safetensors"), photo, "--json")
     expected = [f"{top['probability']:.3f} {top['class']}" for top in json.loads(ours.stdout)[0]["classes"]]
-    for script, suffix in {"onnx": ".onnx", "torchvision": ".safetensors"}.items():
+    for script in scripts:
+        suffix = {"onnx": ".onnx", "torchvision": ".safetensors"}[script]
         path = PROJECT / "docs" / f"predict_{script}.py"
         assert len(path.read_text().splitlines()) <= 30
         command = [sys.executable, str(path), str(model.with_suffix(suffix)), str(photo)]
@@ -163,6 +166,33 @@ def test_flip_averaging_is_the_same_in_evaluation_prediction_and_elsewhere(copy:
     file = copy / "models" / "fine_tuning.safetensors"
     model, header = load_model(file)
     save_model(file, model, header | {"input": "pixels", "flip_averaging": True})
+    evaluated_and_predicted(copy, images, model, run)
+    examples_predict_as_we_do(copy / "models" / "fine_tuning", sorted(images.iterdir())[0], "onnx", "torchvision")
+
+
+def test_a_pooled_head_is_trained_alone_and_predicts_the_same_everywhere(copy: Path, images: Path, run: Run) -> None:
+    rates = {"classifier": 1e-2}
+    pooled = {"pooled": ["layer3", "layer4"], "learning_rates": rates, "input": "pixels", "flip_averaging": True}
+    params = merge(read_yaml(copy / "params.yaml"), {"approaches": {"fine_tuning": pooled}})
+    params["approaches"]["fine_tuning"]["learning_rates"] = rates
+    (copy / "params.yaml").write_text(yaml.safe_dump(params))
+    before, _ = load_model(copy / "models" / "feature_extraction.safetensors")
+    result = run(copy, "stages", "train", "fine_tuning")
+    assert result.returncode == 0, result.stdout
+    model, header = load_model(copy / "models" / "fine_tuning.safetensors")
+    assert header["parameters"]["trainable"] == 3 * (256 + 512) * 4 + 4
+    trained = model.state_dict()
+    for name, tensor in before.state_dict().items():
+        assert name.startswith("fc.") or torch.equal(trained[f"backbone.{name}"], tensor)
+    assert trained["classifier.0.num_batches_tracked"] > 0
+    evaluated_and_predicted(copy, images, model, run)
+    examples_predict_as_we_do(copy / "models" / "fine_tuning", sorted(images.iterdir())[0], "onnx")
+    assert run(copy, "stages", "explain").returncode == 0
+
+
+def evaluated_and_predicted(copy: Path, images: Path, model: nn.Module, run: Run) -> None:
+    """Evaluation and prediction of fine_tuning give the mean of images and their mirror images."""
+    file = copy / "models" / "fine_tuning.safetensors"
     for stage in ("evaluate", "export"):
         result = run(copy, "stages", stage, "fine_tuning")
         assert result.returncode == 0, result.stdout
@@ -179,7 +209,6 @@ def test_flip_averaging_is_the_same_in_evaluation_prediction_and_elsewhere(copy:
     predicted = json.loads(predict(copy, file, images, "--json").stdout)
     found = {int(Path(row["file"]).stem): row["classes"][0]["probability"] for row in predicted}
     assert found == pytest.approx(dict(zip(table["id"], table["confidence"], strict=True)), abs=1e-5)
-    examples_predict_as_we_do(copy / "models" / "fine_tuning", sorted(images.iterdir())[0])
 
 
 def test_an_export_that_computes_otherwise_is_refused(project: Path, tmp_path: Path) -> None:

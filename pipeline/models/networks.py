@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import cast
@@ -12,6 +12,7 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from pipeline.base.errors import UserError, listed
 
@@ -80,8 +81,40 @@ def pretrained_network(network: str, state: State) -> nn.Module:
     return model.eval()
 
 
-def build(network: str, classes: int = 1000) -> nn.Module:
-    """The network with random weights.
+class Pooled(nn.Module):
+    """A linear classifier on the means, largest values and standard deviations over the places of several feature maps.
+
+    They are brought to mean 0 and variance 1 (BatchNorm without parameters), for maps differ in size. It is a network's
+    frozen knowledge read at several depths; torchvision's own head reads the means of the last map alone.
+
+    Raises:
+        UserError: the network has no such module, or its output is no feature map.
+    """
+
+    def __init__(self, network: nn.Module, modules: Sequence[str], classes: int) -> None:
+        super().__init__()
+        try:
+            self.backbone = create_feature_extractor(network, list(modules))
+        except ValueError as error:
+            raise UserError(f"params.yaml: pooled = {list(modules)}: {str(error).split('. ')[0]}") from None
+        with torch.no_grad():
+            maps = self.backbone.eval()(torch.zeros(1, 3, 224, 224))
+        for name, output in maps.items():
+            if output.ndim != 4:
+                raise UserError(f"params.yaml: pooled: what {name} gives is no feature map ({list(output.shape[1:])})")
+        width = 3 * sum(output.shape[1] for output in maps.values())
+        self.classifier = nn.Sequential(nn.BatchNorm1d(width, affine=False), nn.Linear(width, classes))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        values = []
+        for output in self.backbone(pixels).values():
+            places = output.float().flatten(2)
+            values += [places.mean(2), places.amax(2), places.std(2, correction=0)]
+        return self.classifier(torch.cat(values, 1))
+
+
+def build(network: str, classes: int = 1000, pooled: Sequence[str] | None = None) -> nn.Module:
+    """The network with random weights; with names of modules in ``pooled``, as :class:`Pooled`.
 
     GoogLeNet and Inception come without the auxiliary heads of their training on ImageNet, and expect inputs normalised
     like those of the other networks (``transform_input``), as torchvision's weights of them do.
@@ -92,7 +125,8 @@ def build(network: str, classes: int = 1000) -> nn.Module:
     if network not in list_models(module=torchvision.models):
         raise UserError(f"params.yaml: backbone.network = {network}: torchvision has no such network; try resnet18")
     options = {"aux_logits": False, "init_weights": True, "transform_input": True} if network in AUXILIARY else {}
-    return get_model(network, weights=None, num_classes=classes, **options)
+    model = get_model(network, weights=None, num_classes=classes, **options)
+    return Pooled(model, pooled, classes) if pooled else model
 
 
 def load_weights(model: nn.Module, state: State) -> None:
@@ -144,12 +178,15 @@ def category_names(network: str, classes: int) -> list[str]:
     return list(categories) if len(categories) == classes else [f"class {number + 1}" for number in range(classes)]
 
 
-def new_network(network: str, state: State | None, classes: int, seed: int) -> nn.Module:
+def new_network(
+    network: str, state: State | None, classes: int, seed: int, pooled: Sequence[str] | None = None
+) -> nn.Module:
     """The network to adapt: a new head (last linear layer), drawn from ``seed``, on the backbone's weights.
 
     Args:
         state: the backbone's state dict, or None for random weights everywhere (drawn from ``seed``).
         classes: outputs of the new head.
+        pooled: modules that the head reads, by :class:`Pooled`; None for the network's own way.
 
     Raises:
         UserError: as :func:`pretrained_network`.
@@ -157,8 +194,10 @@ def new_network(network: str, state: State | None, classes: int, seed: int) -> n
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if state is None:
-            return build(network, classes)
+            return build(network, classes, pooled)
         model = pretrained_network(network, state)
+        if pooled:
+            return Pooled(model, pooled, classes)
         head = head_name(model)
         parent, _, name = head.rpartition(".")
         old = cast(nn.Linear, model.get_submodule(head))

@@ -26,3 +26,4 @@ class Header(Section):
     transforms: Transforms
     parameters: dict[str, int]
     flip_averaging: bool = False
+    pooled: list[str] | None = None

@@ -43,7 +43,7 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             header = Header.model_validate_json(file.metadata()["model"]).model_dump()
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        model = build(header["network"], len(header["classes"]))
+        model = build(header["network"], len(header["classes"]), header["pooled"])
         load_weights(model, state)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).splitlines()[:2])  # of pydantic: what is wrong, and the key

@@ -25,13 +25,14 @@ class Train(Section):
 
 
 class Approach(Section):
-    """Keys that may be left out: those of train and precision are as said there; the other two are not done."""
+    """Keys that may be left out: those of train and precision are as said there; the other three are not done."""
 
     initial: Literal["backbone", "random"]
     input: Name
     learning_rates: Annotated[dict[str, Rate], Field(min_length=1)]
     resized_crop: ResizedCrop | None = None
     flip_averaging: bool | None = None
+    pooled: Annotated[list[str], Field(min_length=1)] | None = None
     precision: Precision | None = None
     epochs: Count | None = None
     batch_size: BatchSize | None = None

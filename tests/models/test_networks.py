@@ -318,7 +318,7 @@ def test_saved_model_comes_back_whole(tmp_path: Path) -> None:
     save_model(tmp_path / "model.safetensors", model, HEADER)
     save_model(tmp_path / "other name.safetensors", model, HEADER)
     loaded, loaded_header = load_model(tmp_path / "model.safetensors")
-    assert loaded_header == HEADER | {"flip_averaging": False}
+    assert loaded_header == HEADER | {"flip_averaging": False, "pooled": None}
     assert not loaded.training
     assert weights_digest(loaded.state_dict()) == weights_digest(model.state_dict())
     assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "other name.safetensors").read_bytes()
