@@ -127,3 +127,4 @@ def store(
                 checkpoint.save(array.state())
                 saved = time.monotonic()
         checkpoint.save(array.state())
+    print(f"{what}: {array.length:,} views", flush=True)

@@ -188,14 +188,14 @@ def test_features_that_are_killed_go_on_and_end_in_the_same_bytes(project: Path,
     command = [sys.executable, "-m", "stages", "features", "layer3"]
     process = subprocess.Popen(command, cwd=copy, env=environment(), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert process.stdout.readline().startswith("layer3 of 16 train images: ")
+    assert process.stdout.readline().startswith("layer3 of train: 32 views")
     process.kill()
     process.communicate()
     assert not any(file.exists() for file in files)
     result = run(copy, "stages", "features", "layer3")
     assert "resumed from .resume/layer3.train" in result.stdout
     assert [file.read_bytes() for file in files] == [(project / file.relative_to(copy)).read_bytes() for file in files]
-    assert {file.suffix for file in (copy / ".resume").iterdir()} == {".lock"}
+    assert {file.suffix for file in (copy / ".resume").iterdir()} == {".finished", ".lock"}
 
 
 def stored(folder: Path, until: int) -> list[int]:
