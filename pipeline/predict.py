@@ -21,7 +21,7 @@ from pipeline.data.images import central_square
 from pipeline.data.raw import SUFFIXES
 from pipeline.data.views import normalise
 from pipeline.models.gradcam import gradcam
-from pipeline.models.sections import FlipAveraged, for_inference, section
+from pipeline.models.sections import as_evaluated, for_inference, section
 from pipeline.models.storage import load_model
 from pipeline.report.explanations import Panel, draw, explained
 from pipeline.training.evaluation import top_classes
@@ -42,7 +42,7 @@ def predictions(
     """
     model, header = load_model(model_file)
     network, transforms = for_inference(section(model)), header["transforms"]
-    classifier = FlipAveraged(network) if header["flip_averaging"] else network
+    classifier = as_evaluated(network, header)
     for file in files:
         try:
             square = central_square(file.read_bytes(), str(file), transforms["resize"], transforms["crop"])

@@ -9,7 +9,7 @@ from pipeline.base.launch import RANK
 from pipeline.base.progress import progress
 from pipeline.data.pixels import Split
 from pipeline.models.features import collect, input_module, open_inputs, outputs
-from pipeline.models.sections import FlipAveraged, for_inference, in_precision, section
+from pipeline.models.sections import as_evaluated, for_inference, in_precision, section
 from pipeline.models.storage import load_model, weights_digest
 from pipeline.params import Params
 from pipeline.training.evaluation import per_class, predictions, scores
@@ -22,8 +22,7 @@ def main(params: Params, name: str) -> None:
     device = torch_device(params.runtime.device, params.threads)
     model, header = load_model(Path(f"models/{name}.safetensors"))
     network = for_inference(section(model, after=input_module(header["input"]))).to(device)
-    network = in_precision(network, params.precision, device)
-    network = FlipAveraged(network) if header["flip_averaging"] else network
+    network = as_evaluated(in_precision(network, params.precision, device), header)
 
     metrics: dict[str, object] = {}
     for split in ("test", "val"):

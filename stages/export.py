@@ -11,7 +11,7 @@ from pipeline.data.images import central_square
 from pipeline.data.raw import read_archive, read_index
 from pipeline.data.views import normalise
 from pipeline.models.export import check_onnx, export_onnx
-from pipeline.models.sections import FlipAveraged
+from pipeline.models.sections import as_evaluated
 from pipeline.models.storage import load_model
 from pipeline.params import Params
 
@@ -21,7 +21,7 @@ RAW, IMAGES = Path("data/raw"), 64  # of the validation split, at most
 def main(params: Params, name: str) -> None:
     device = torch_device("cpu", params.threads)
     model, header = load_model(Path(f"models/{name}.safetensors"))
-    model = FlipAveraged(model) if header["flip_averaging"] else model
+    model = as_evaluated(model, header)
     index, transforms = read_index(RAW), header["transforms"]
     images = index[index["split"] == "val"].head(IMAGES)
     ids = dict(zip(images["member"], images["id"], strict=True))

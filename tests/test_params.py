@@ -42,7 +42,8 @@ def test_defaults_are_the_published_experiment() -> None:
 
 def test_the_strong_recipe_and_each_variant_of_its_ablation_are_allowed(tmp_path: Path) -> None:
     strong = read_yaml(PROJECT / "tools" / "strong.yaml")
-    assert list(load(tmp_path, strong).approaches)[2:] == ["strong_features", "strong_fine_tuning"]
+    approaches = ["feature_extraction", "fine_tuning", "strong_features", "strong_fine_tuning"]
+    assert list(load(tmp_path, strong).approaches) == approaches
     every = variants(strong["approaches"]["strong_fine_tuning"])
     assert len({str(approach) for _, _, approach in every}) == len(every) == 16
     for _, _, approach in every:

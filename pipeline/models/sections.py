@@ -1,6 +1,7 @@
 """Parts of a network: what is trained and what is frozen, and the cut between them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -157,15 +158,18 @@ def for_inference(frozen: nn.Module) -> nn.Module:
     return fuse(frozen.eval()).requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-class FlipAveraged(nn.Module):
-    """Logits of an image: the mean of what a network makes of it and of its mirror image."""
-
+class _FlipAveraged(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return (self.network(pixels).float() + self.network(pixels.flip(-1)).float()) / 2
+
+
+def as_evaluated(network: nn.Module, header: Mapping[str, Any]) -> nn.Module:
+    """``network``; where a model's header says flip_averaging, the mean of its logits for an image and its mirror."""
+    return _FlipAveraged(network) if header["flip_averaging"] else network
 
 
 def in_precision(network: nn.Module, precision: str, device: torch.device) -> nn.Module:

@@ -338,3 +338,10 @@ def test_imagenet_classes_have_names() -> None:
 def test_tf32_is_refused_where_there_is_none() -> None:
     with pytest.raises(UserError, match="precision = tf32 needs CUDA, but the device is cpu; say fp32"):
         in_precision(nn.Linear(2, 2), "tf32", torch.device("cpu"))
+
+
+def test_a_pooled_head_that_reads_no_feature_map_is_refused() -> None:
+    with pytest.raises(UserError, match=r"params\.yaml: pooled = \['layer5'\]: .*layer5"):
+        new_network("resnet18", None, 3, 0, ["layer5"])
+    with pytest.raises(UserError, match=r"params\.yaml: pooled: what fc gives is no feature map \(\[3\]\)"):
+        new_network("resnet18", None, 3, 0, ["layer4", "fc"])
