@@ -6,6 +6,7 @@ After `dvc repro`, from where that ran: the stage runs once more, under torch's 
 import sys
 from importlib import import_module
 
+import torch
 from torch.profiler import profile
 
 from pipeline.base.errors import UserError, for_people
@@ -20,7 +21,7 @@ def main() -> None:
     stage, params = import_module(f"stages.{sys.argv[1]}").main, load_params("params.yaml")
     with profile() as profiler:
         stage(params, *sys.argv[2:])
-    key = "self_cpu_time_total" if params.runtime.device == "cpu" else "self_device_time_total"
+    key = "self_device_time_total" if torch.cuda.is_initialized() else "self_cpu_time_total"
     print(profiler.key_averages().table(sort_by=key, row_limit=ROWS, max_name_column_width=60))
 
 
