@@ -35,7 +35,7 @@ from pipeline.data.pixels import Split
 from pipeline.data.raw import read_archive, read_index, write_raw
 from pipeline.models import storage
 from pipeline.models.features import feature_inputs
-from pipeline.models.networks import load_weights, read_backbone
+from pipeline.models.networks import Pooled, load_weights, read_backbone
 from pipeline.params import load_params, read_yaml
 from pipeline.predict import predictions
 from pipeline.sources import flowers102, folder
@@ -205,17 +205,18 @@ def read_weights(data: bytes, directory: Path) -> None:
         load_weights(nn.Linear(2, 3), state)
 
 
-def tiny(network: str, classes: int) -> nn.Module:
+def tiny(network: str, classes: int, pooled: Sequence[str] | None) -> nn.Module:
     if network != "tiny":
         raise UserError("no such network")
-    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, classes))
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, classes))
+    return Pooled(model, pooled, classes) if pooled else model
 
 
 MODEL = HEADER | {"network": "tiny"}
 
 
 def model_file() -> bytes:
-    model = tiny("tiny", 3)
+    model = tiny("tiny", 3, None)
     state = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
     return safetensors.torch.save(state, {"model": json.dumps(MODEL)})
 
@@ -303,7 +304,11 @@ TARGETS = {
         ],
         lines=True,
     ),
-    "model": Target(read_model, lambda: [json.dumps(MODEL).encode(), model_file()], mend_model),
+    "model": Target(
+        read_model,
+        lambda: [json.dumps(MODEL).encode(), json.dumps(MODEL | {"pooled": ["0"]}).encode(), model_file()],
+        mend_model,
+    ),
     "pixels": Target(read_split, splits),
     "features": Target(
         lambda data, at: feature_inputs(written(at / "x.npy", data), 2, torch.device("cpu"))(np.arange(2), 1), arrays

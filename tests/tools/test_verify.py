@@ -108,8 +108,8 @@ def test_chance_in_one_stage_is_found_and_blamed(copy: Path, temporary: Path, ru
     append(
         copy,
         "pipeline/models/networks.py",
-        "\n\nimport os\n\nseeded = new_network\n\n\ndef new_network(network, state, classes, seed):\n"
-        "    return seeded(network, state, classes, int.from_bytes(os.urandom(4)))\n",
+        "\n\nimport os\n\nseeded = new_network\n\n\ndef new_network(network, state, classes, seed, pooled):\n"
+        "    return seeded(network, state, classes, int.from_bytes(os.urandom(4)), pooled)\n",
     )
     result = run(copy, "tools.verify", "--real")
     assert result.returncode == 1, result.stdout
