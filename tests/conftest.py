@@ -22,7 +22,8 @@ from PIL import Image
 from pipeline.params import read_yaml
 from tools.sandbox import PROJECT, commit, environment, merge, update
 
-# The demo, smaller: a whole run takes well under a minute.
+# The demo, smaller: a whole run takes well under a minute. On one thread, as the tests run side by side;
+# tests/base/test_checkpoint.py and tests/faults.py take two.
 TINY: dict[str, Any] = merge(
     read_yaml(PROJECT / "tools" / "demo.yaml"),
     {
@@ -34,8 +35,17 @@ TINY: dict[str, Any] = merge(
                 "test_per_species": 3,
                 "size": 40,
             },
-            "backbone": {"species": 3, "images_per_species": 4, "size": 36, "crop": 32, "epochs": 1, "batch_size": 4},
+            "backbone": {
+                "species": 3,
+                "images_per_species": 4,
+                "size": 36,
+                "crop": 32,
+                "epochs": 1,
+                "batch_size": 4,
+                "threads": 1,
+            },
         },
+        "threads": 1,
         "transforms": {"resize": 36, "crop": 32},
         "train": {"epochs": 2, "batch_size": 8},
         "approaches": {"random_features": None},

@@ -29,6 +29,7 @@ EPOCHS = 30
 APPROACHES = ("feature_extraction", "fine_tuning", "own_recipe")
 # With all that an approach may say of its training.
 CHANGES: dict[str, Any] = {
+    "threads": 2,
     "train": {"epochs": EPOCHS},
     "sizes": {"pixels_48": {"resize": 48, "crop": 40}},
     "approaches": {
