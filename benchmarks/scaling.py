@@ -107,7 +107,7 @@ def pool_of(size: int) -> list[bytes]:
         drawn = DrawnImages(
             seed=1, species=SPECIES, train_per_species=100, val_per_species=1, test_per_species=1, size=size
         )
-        index = write_images(archive, drawn, lambda items: items)
+        index = write_images(archive, drawn, 2)
         ids = dict(zip(index["member"], index["id"], strict=True))
         return [content for _, _, content in read_archive(archive, ids)]
 

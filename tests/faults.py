@@ -23,7 +23,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import hex_digest
 from pipeline.params import read_yaml
 from tests.conftest import TINY
-from tools.sandbox import DVC, environment, update
+from tools.sandbox import DVC, environment, merge, update
 
 # A scheduler or a power cut, a shutdown, a terminal, and the kernel that is out of memory.
 WAYS = ("SIGKILL to all", "SIGTERM to all", "SIGINT to all", "SIGKILL to the stage")

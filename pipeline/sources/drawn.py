@@ -6,7 +6,7 @@ image of it varies in what a photograph varies in: rotation, tilt, size, place, 
 
 import io
 import tarfile
-from collections.abc import Callable, Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torchvision.models import get_model
 
+from pipeline.base.parallel import parallel_map
+from pipeline.base.progress import progress
 from pipeline.data.raw import SPLITS
 from pipeline.sources.params import DrawnBackbone, DrawnImages
 
@@ -117,36 +119,38 @@ def _foliage(random: Random, height: int, width: int) -> Array:
     return hsv_to_rgb(np.stack([hue, np.full_like(value, random.uniform(0.25, 0.75)), value], axis=-1))
 
 
-def write_images(path: Path, params: DrawnImages, progress: Callable[[range], Iterable[int]]) -> pd.DataFrame:
+def write_images(path: Path, params: DrawnImages, workers: int) -> pd.DataFrame:
     """Draw the images of a data set into a tar file, ordered by species; always the same bytes.
 
     Args:
-        progress: wraps the iterable of images, as :class:`tqdm.tqdm` does.
+        workers: threads that draw.
 
     Returns:
         Their index (pipeline/data/raw.py), train first, then val, then test.
     """
     splits = np.repeat(SPLITS, [params.train_per_species, params.val_per_species, params.test_per_species])
-    rows = []
+    total, rows = params.species * len(splits), []
+
+    def encoded(place: int) -> bytes:
+        species, number = divmod(place, len(splits))
+        random, jpeg = np.random.default_rng([IMAGE, params.seed, species, number]), io.BytesIO()
+        long_side = round(params.size * random.uniform(1, 1.4))
+        height, width = (params.size, long_side) if random.random() < 0.5 else (long_side, params.size)
+        image = Image.fromarray(draw(species_traits(params.seed, species), random, height, width))
+        image.save(jpeg, "JPEG", quality=90)
+        return jpeg.getvalue()
+
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:  # no time stamp or owner goes into it
-        for place in progress(range(params.species * len(splits))):
-            species, number = divmod(place, len(splits))
-            random = np.random.default_rng([IMAGE, params.seed, species, number])
-            long_side = round(params.size * random.uniform(1, 1.4))
-            height, width = (params.size, long_side) if random.random() < 0.5 else (long_side, params.size)
-            jpeg = io.BytesIO()
-            image = Image.fromarray(draw(species_traits(params.seed, species), random, height, width))
-            image.save(jpeg, "JPEG", quality=90)
+        for place, jpeg in enumerate(progress(parallel_map(encoded, range(total), workers), total, "drawing")):
             member = tarfile.TarInfo(f"jpg/image_{place + 1:05d}.jpg")
-            member.size = jpeg.tell()
-            jpeg.seek(0)
-            tar.addfile(member, jpeg)
-            rows.append((member.name, place + 1, splits[number], species))
+            member.size = len(jpeg)
+            tar.addfile(member, io.BytesIO(jpeg))
+            rows.append((member.name, place + 1, splits[place % len(splits)], place // len(splits)))
     index = pd.DataFrame(rows, columns=["member", "id", "split", "label"])
     return index.sort_values("split", key=lambda names: names.map(SPLITS.index), kind="stable", ignore_index=True)
 
 
-def pretrain(params: DrawnBackbone, device: torch.device, report: Callable[[str], None]) -> dict[str, torch.Tensor]:
+def pretrain(params: DrawnBackbone, device: torch.device) -> dict[str, torch.Tensor]:
     """Train the network from random weights on drawn species, as others did on ImageNet.
 
     One-cycle AdamW (Smith & Topin 2019; Loshchilov & Hutter 2019) with random crops and flips.
@@ -154,13 +158,13 @@ def pretrain(params: DrawnBackbone, device: torch.device, report: Callable[[str]
     Returns:
         Its state dict, on the CPU.
     """
-    size = (params.size, params.size)
-    drawn = [
-        draw(species_traits(params.seed, species), np.random.default_rng([IMAGE, params.seed, species, number]), *size)
-        for species in range(params.species)
-        for number in range(params.images_per_species)
-    ]
-    images = torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2)
+
+    def drawn(place: tuple[int, int]) -> Array:
+        random = np.random.default_rng([IMAGE, params.seed, *place])
+        return draw(species_traits(params.seed, place[0]), random, params.size, params.size)
+
+    places = product(range(params.species), range(params.images_per_species))
+    images = torch.from_numpy(np.stack([*parallel_map(drawn, places, params.threads)])).permute(0, 3, 1, 2)
     truth = torch.arange(params.species, device=device).repeat_interleave(params.images_per_species)
 
     torch.manual_seed(params.seed)  # of the initial weights, and of dropout
@@ -187,5 +191,5 @@ def pretrain(params: DrawnBackbone, device: torch.device, report: Callable[[str]
             loss_sum += loss.item() * len(rows)
             correct += int((outputs.argmax(1) == truth[rows]).sum())
         figures = f"loss {loss_sum / len(images):.3f}, accuracy {correct / len(images):.1%}"
-        report(f"pretraining epoch {epoch}/{params.epochs}: {figures}")
+        print(f"pretraining epoch {epoch}/{params.epochs}: {figures}", flush=True)
     return {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
