@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pipeline.base.errors import UserError
-from pipeline.base.launch import OTHER, SIZE
+from pipeline.base.launch import OTHER, RANK, SIZE
 
 Value = TypeVar("Value")
 TIMEOUT = timedelta(minutes=10)  # for a process to come, or to do its share
@@ -40,7 +40,11 @@ def agreed(value: Value) -> Value:
 
 
 def in_turn(own: Iterable[Value], total: int) -> Iterator[Value]:
-    """All ``total`` parts in order, on every process; its ``own`` are each ``SIZE``-th of them, from ``RANK`` on."""
+    """All ``total`` parts in order, on the first process (others compute theirs, and are given none).
+
+    Args:
+        own: each ``SIZE``-th of them, from ``RANK`` on.
+    """
     if SIZE == 1:
         yield from own
         return
@@ -49,8 +53,8 @@ def in_turn(own: Iterable[Value], total: int) -> Iterator[Value]:
         found: list[Value | None] = [None] * SIZE
         part = next(parts)
         with _together():
-            dist.all_gather_object(found, part)
-        yield from found[: total - start]  # type: ignore[misc]
+            dist.gather_object(part, None if RANK else found)
+        yield from [] if RANK else found[: total - start]  # type: ignore[misc]
 
 
 def add_up(tensors: Iterable[Tensor]) -> None:

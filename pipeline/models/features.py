@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from pipeline.base.arrays import ArrayReader
-from pipeline.base.distributed import in_turn
+from pipeline.base.distributed import agreed, in_turn
 from pipeline.base.launch import RANK, SIZE
 from pipeline.base.parallel import parallel_map
 from pipeline.data.params import ResizedCrop
@@ -26,7 +26,7 @@ def outputs(
 
     On the CPU each thread computes a chunk of its own, so small that caches hold it: the same bits as all threads on
     one large chunk, and a sixth faster (ResNet18 up to layer3 on 2 cores). An accelerator computes large chunks while
-    the next inputs are read and copied. Several processes take the chunks in turn, and each gets all outputs.
+    the next inputs are read and copied. Several processes take the chunks in turn, and the first gets all outputs.
 
     Args:
         network: in eval mode, on ``device``, as the inputs are.
@@ -59,7 +59,8 @@ def collect(chunks: Iterable[Tensor]) -> Tensor:
     for chunk in chunks:
         logits += chunk.float().numpy().tobytes()
         count += len(chunk)
-    return torch.frombuffer(logits, dtype=torch.float32).view(count, -1)
+    # Only the first process was given chunks.
+    return agreed(torch.frombuffer(logits, dtype=torch.float32).view(count, -1) if count else torch.empty(0))
 
 
 def features(
