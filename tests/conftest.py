@@ -22,8 +22,7 @@ from PIL import Image
 from pipeline.params import read_yaml
 from tools.sandbox import PROJECT, commit, environment, merge, update
 
-# The demo, smaller: a whole run takes well under a minute. On one thread, as the tests run side by side;
-# tests/base/test_checkpoint.py and tests/faults.py take two.
+# The demo, smaller: a whole run takes well under a minute. On one thread, as the tests run side by side.
 TINY: dict[str, Any] = merge(
     read_yaml(PROJECT / "tools" / "demo.yaml"),
     {

@@ -25,27 +25,26 @@ from tests.conftest import Run
 from tests.test_faults import flip
 from tools.sandbox import environment, merge
 
-EPOCHS = 30
 APPROACHES = ("feature_extraction", "fine_tuning", "own_recipe")
 # With all that an approach may say of its training.
 CHANGES: dict[str, Any] = {
-    "threads": 2,
-    "train": {"epochs": EPOCHS},
+    "train": {"epochs": 30},
     "sizes": {"pixels_48": {"resize": 48, "crop": 40}},
     "approaches": {
+        "fine_tuning": {"epochs": 10},
         "own_recipe": {
             "initial": "backbone",
             "input": "pixels_48",
             "resized_crop": {"size": 36, "scale": 0.3},
             "learning_rates": {"layer4": 1e-4, "fc": 1e-3},
-            "epochs": EPOCHS - 1,
+            "epochs": 9,
             "batch_size": 6,
             "weight_decay": 0.05,
             "schedule": "cosine",
             "warm_up": 3,
             "label_smoothing": 0.1,
             "precision": "bf16",
-        }
+        },
     },
 }
 

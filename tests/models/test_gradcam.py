@@ -14,15 +14,18 @@ from pipeline.models.sections import for_inference, section
 from pipeline.models.storage import load_model
 
 
-def closed_form(model: nn.Module, pixels: Tensor, label: int) -> Tensor:
-    """Of a ResNet, which ends in average pooling and one linear layer: relu(sum_k w_k A_k), divided by the places."""
+def closed_form(model: nn.Module, pixels: Tensor, label: int) -> tuple[Tensor, float]:
+    """Of a ResNet, which ends in average pooling and one linear layer: relu(sum_k w_k A_k), divided by the places.
+
+    And the largest sum of the absolute values of those terms, to which rounding is in proportion.
+    """
     maps: list[Tensor] = []
     hook = model.get_submodule("layer4").register_forward_hook(lambda module, inputs, output: maps.append(output[0]))
     with torch.no_grad():
         model(pixels)
         hook.remove()
         weighted = model.get_parameter("fc.weight")[label][:, None, None] * maps[0]
-        return weighted.sum(0).relu() / maps[0][0].numel()
+        return weighted.sum(0).relu() / maps[0][0].numel(), weighted.abs().sum(0).max().item() / maps[0][0].numel()
 
 
 @pytest.mark.parametrize("name", ["random weights", "feature_extraction", "fine_tuning"])
@@ -36,12 +39,12 @@ def test_it_is_the_closed_form_of_pooling_and_one_linear_layer(project: Path, na
     pixels, positive = torch.rand(2, 3, 96, 96), 0
     for image in pixels:
         for label in (0, 1):
-            expected = closed_form(model, image[None], label)
+            expected, scale = closed_form(model, image[None], label)
             for network in (section(model), for_inference(section(model))):
                 found = gradcam(network, image[None], label)
                 assert found is not None
                 assert found.shape == (3, 3)
-                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
+                torch.testing.assert_close(found, expected, rtol=0, atol=1e-6 * scale)
             positive += int(expected.any())
     assert positive
 

@@ -118,6 +118,7 @@ def test_a_removed_approach_leaves_nothing_behind(copy: Path, run: Run) -> None:
     assert run(copy, "dvc", "status", "--quiet").returncode == 0
 
 
+@pytest.mark.slow
 def test_bf16_halves_the_features_and_reproduces(copy: Path, run: Run) -> None:
     exact = ArrayReader(copy / "data/layer3/test.npy").read(0, 12)
     edit_params(copy, "precision: fp32", "precision: bf16")
@@ -239,6 +240,7 @@ def test_a_flipped_bit_in_the_cache_is_noticed_and_computed_again(copy: Path, ru
     assert out.read_bytes() == original
 
 
+@pytest.mark.slow
 def test_hard_links_store_everything_once(copy: Path, run: Run) -> None:
     """As README says; files that the pipeline makes are replaced, never changed in place, so the cache stays whole."""
     for command in (["config", "cache.type", "hardlink,copy"], ["checkout", "--relink"]):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.conftest import Run
@@ -10,6 +11,7 @@ from tests.conftest import Run
 COLOURS = {"red 'roses'": (200, 30, 40), "blue\nbells": (40, 60, 200), "gras 🌱": (30, 160, 50)}
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_becomes_a_comparison(copy: Path, tmp_path: Path, run: Run) -> None:
     random = np.random.default_rng(0)
     for name, colour in COLOURS.items():

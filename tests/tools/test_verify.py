@@ -67,6 +67,7 @@ def append(directory: Path, name: str, text: str) -> None:
     commit(directory, name)
 
 
+@pytest.mark.slow
 def test_results_depend_on_neither_clock_nor_place_nor_user(
     copy: Path, temporary: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
