@@ -3,6 +3,7 @@
 Usage, from a folder in which `dvc repro` has made data/ (strong/): python -m benchmarks.ablation OUT.csv JOBS SEED...
 Trains every variant with every seed, JOBS at a time, and writes a row for each: recipe, change, seed, validation
 accuracy (a fraction) and loss (nats) of the last epoch, seconds. Rows that OUT.csv has are not computed again.
+`python -m benchmarks.ablation OUT.csv` alone prints the table, and draws OUT.png.
 """
 
 import json
@@ -16,8 +17,11 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from matplotlib.figure import Figure
 
 from pipeline.params import read_yaml
+from pipeline.report.confidence import mean_interval
+from pipeline.report.style import COLOURS, GREY, save
 from tools.sandbox import PROJECT, environment, merge
 
 COLUMNS = ["recipe", "change", "seed", "val_accuracy", "val_loss", "seconds"]
@@ -72,7 +76,50 @@ def train(approach: dict[str, Any], seed: int, data: Path, params: dict[str, Any
         return float(last["val_accuracy"]), float(last["val_loss"])
 
 
+def effects(rows: pd.DataFrame) -> pd.DataFrame:
+    """What each change does to validation accuracy, over the seeds that it and the unchanged recipe have in common.
+
+    Returns:
+        A row a change: recipe, change, seeds (their number), accuracy and loss (means), points (mean difference), low
+        and high (its 95 % interval, paired by seed, by Student's t; empty for a single seed).
+    """
+    found = []
+    for recipe, table in rows.groupby("recipe", sort=False):
+        accuracy = table.pivot(index="seed", columns="change", values="val_accuracy")
+        loss = table.pivot(index="seed", columns="change", values="val_loss")
+        for change in accuracy.columns.drop("nothing"):
+            points = 100 * (accuracy[change] - accuracy["nothing"]).dropna()
+            low, high = mean_interval(points.tolist()) if len(points) > 1 else (None, None)
+            means = [accuracy[change].mean(), loss[change].mean()]
+            found.append([recipe, change, len(points), *means, points.mean(), low, high])
+    columns = ["recipe", "change", "seeds", "accuracy", "loss", "points", "low", "high"]
+    return pd.DataFrame(found, columns=columns).sort_values(["recipe", "points"], ignore_index=True)
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """A dot a change with its interval; hollow where there is only one seed."""
+    recipes = table["recipe"].unique()
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    for axis, recipe, colour in zip(figure.subplots(1, len(recipes)), recipes, COLOURS, strict=False):
+        rows = table[table["recipe"] == recipe]
+        axis.axvline(0, color=GREY, lw=1)
+        for place, row in enumerate(rows.itertuples()):
+            single = pd.isna(row.low)
+            axis.plot(row.points, place, "o", color=colour, mfc="white" if single else colour, zorder=3)
+            if not single:
+                axis.plot([row.low, row.high], [place, place], color=colour)
+        axis.set_yticks(range(len(rows)), rows["change"])
+        axis.set(title=f"{recipe} recipe", xlabel="points of validation accuracy")
+        axis.grid(axis="y", visible=False)
+    save(figure, path, dpi=120)
+
+
 def main() -> None:
+    if len(sys.argv) == 2:
+        table = effects(pd.read_csv(sys.argv[1]))
+        draw(table, Path(sys.argv[1]).with_suffix(".png"))
+        print(table.to_string(index=False, float_format="%.3f", na_rep=""))
+        return
     out, jobs, *seeds = Path(sys.argv[1]), int(sys.argv[2]), *map(int, sys.argv[3:])
     strong = read_yaml(PROJECT / "tools/strong.yaml")["approaches"]["strong_fine_tuning"]
     params = merge(read_yaml("params.yaml"), {"sizes": read_yaml(PROJECT / "tools/strong.yaml")["sizes"]})
