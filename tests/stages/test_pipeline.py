@@ -78,6 +78,7 @@ def test_a_plot_style_retrains_nothing_and_runtime_settings_run_nothing(copy: Pa
     assert set(stages_run(run(copy, "dvc", "repro").stdout)) == {"explore", "explain", "compare"}
 
 
+@pytest.mark.slow
 def test_a_third_approach_is_an_edit_of_params_alone(copy: Path, run: Run) -> None:
     params = yaml.safe_load((copy / "params.yaml").read_text())
     modules = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc")
