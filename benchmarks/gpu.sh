@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # What a GPU makes of the experiment, in one file. Usage: bash benchmarks/gpu.sh [FILE]
 # Needs CUDA, about an hour, and the downloads (a network, or the files in downloads/). QUICK=1: a tenth of it, on drawn
-# images, with whatever device there is.
+# images, the script's time from that of one epoch and of three, with whatever device there is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make --silent .venv/ready
 export PATH="$PWD/.venv/bin:$PATH"
 file=${1:-gpu.md} full=--full real=REAL=1
-[ -z "${QUICK:-}" ] || full="" real=""
+[ -z "${QUICK:-}" ] || full=--extrapolate real=""
 
 section() { # a heading, then what a command prints
   printf '\n## %s\n\n`%s`\n\n```\n' "$1" "${*:2}"

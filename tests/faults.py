@@ -103,7 +103,12 @@ class Attack:
         else:
             way = way.replace("the stage", "all")
             os.killpg(process.pid, signal.Signals[way.split()[0]])
-        process.wait()
+        try:
+            process.wait(10.0 if way.endswith("stage") else None)
+        except psutil.TimeoutExpired:  # the stage had just ended by itself, and DVC went on
+            way = "SIGKILL to all"
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         psutil.wait_procs(family, timeout=30)
         return way
 
