@@ -7,6 +7,7 @@ accuracy (a fraction) and loss (nats) of the last epoch, seconds. Rows that OUT.
 """
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -89,7 +90,7 @@ def effects(rows: pd.DataFrame) -> pd.DataFrame:
         loss = table.pivot(index="seed", columns="change", values="val_loss")
         for change in accuracy.columns.drop("nothing"):
             points = 100 * (accuracy[change] - accuracy["nothing"]).dropna()
-            low, high = mean_interval(points.tolist()) if len(points) > 1 else (None, None)
+            low, high = mean_interval(points.tolist()) if len(points) > 1 else (math.nan, math.nan)
             means = [accuracy[change].mean(), loss[change].mean()]
             found.append([recipe, change, len(points), *means, points.mean(), low, high])
     columns = ["recipe", "change", "seeds", "accuracy", "loss", "points", "low", "high"]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,14 @@ HEADER: dict[str, Any] = {
 signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # threads of several tests at once would wait for one another
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """torch computes on two threads, as in the experiment."""
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

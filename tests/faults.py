@@ -118,7 +118,7 @@ def main() -> int:
     chance, kills, faults = random.Random(seed), Counter[str](), Counter[str]()
     with tempfile.TemporaryDirectory(prefix="faults-") as temporary:
         undisturbed = Path(temporary) / "undisturbed"
-        update(undisturbed, merge(TINY, {"threads": 2}))
+        update(undisturbed, merge(TINY, {"threads": 2, "draw": {"backbone": {"threads": 2}}}))
         start = time.monotonic()
         Attack(undisturbed, chance, 0.0).run(0)
         took, expected = time.monotonic() - start, results(undisturbed)

@@ -60,7 +60,7 @@ def collect(chunks: Iterable[Tensor]) -> Tensor:
         logits += chunk.float().numpy().tobytes()
         count += len(chunk)
     # Only the first process was given chunks.
-    return agreed(torch.frombuffer(logits, dtype=torch.float32).view(count, -1) if count else torch.empty(0))
+    return agreed(torch.empty(0) if RANK else torch.frombuffer(logits, dtype=torch.float32).view(count, -1))
 
 
 def features(

@@ -20,8 +20,14 @@ from tests.conftest import Run
 from tools.sandbox import environment, merge
 
 MODEL = "models/feature_extraction.safetensors"
-STAGES = [["features", "layer3"], ["evaluate", "fine_tuning"]]
-FILES = ["data/layer3/train.npy", "data/layer3/test.npy", "metrics/fine_tuning.json", "predictions/fine_tuning.csv"]
+STAGES = [["features", "layer3"], ["features", "avgpool"], ["evaluate", "fine_tuning"]]
+FILES = [
+    "data/layer3/train.npy",
+    "data/layer3/test.npy",
+    "data/avgpool/train.npy",
+    "metrics/fine_tuning.json",
+    "predictions/fine_tuning.csv",
+]
 
 
 def torchrun(count: int, *options: str) -> str:

@@ -58,14 +58,12 @@ def test_captum_finds_the_same(network: str, layer: str) -> None:
         torch.testing.assert_close(gradcam(section(model), pixels, label), expected[0, 0].detach())
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_threads_give_the_same_bits_each_time() -> None:
     """A single small image whose last map lies before convolutions: torch gave it others each time on two threads."""
     torch.manual_seed(0)
     network, pixels = for_inference(section(get_model("resnet18", num_classes=2))), torch.rand(1, 3, 32, 32)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
     found = [gradcam(network, pixels, 1) for _ in range(50)]
-    torch.set_num_threads(threads)
     assert all(evidence is not None and torch.equal(evidence, found[0]) for evidence in found)  # type: ignore[arg-type]
 
 

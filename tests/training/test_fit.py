@@ -142,18 +142,17 @@ def test_history_has_a_row_an_epoch_and_the_header_all_that_is_needed(project: P
     assert header["classes"] == ["species 1", "species 2", "species 3", "species 4"]
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_two_threads_train_to_the_same_bytes_each_time() -> None:
     """The pipeline's runs in the tests have one thread, the experiment has two."""
     images, labels = torch.rand(24, 3, 64, 64, generator=torch.Generator().manual_seed(0)), np.arange(24) % 4
-    split, threads, digests = (lambda rows, epoch: images[rows], labels), torch.get_num_threads(), set()
+    split, digests = (lambda rows, epoch: images[rows], labels), set()
     params = load_params(PROJECT / "params.yaml").train.model_copy(update={"epochs": 2, "batch_size": 8})
-    torch.set_num_threads(2)
     for _ in range(3):
         model = new_network("resnet18", None, 4, seed=0)
         rates = unfreeze(model, {"layer4": 1e-3, "fc": 1e-3}, "approaches.fine_tuning.learning_rates")
         assert len(list(fit(model, section(model), rates, split, split, params, torch.device("cpu")))) == 2
         digests.add(weights_digest(model.state_dict()))
-    torch.set_num_threads(threads)
     assert len(digests) == 1
 
 
