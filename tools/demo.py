@@ -21,6 +21,8 @@ def reproduce(sandbox: Path, changes: dict[str, Any]) -> int:
     name = sandbox.relative_to(PROJECT)
     print("\n" + (sandbox / "report" / "comparison.md").read_text(encoding="utf-8"))
     print(f"Report:   {name}/report/index.html, for a browser")
+    if Path(sys.prefix) == PROJECT / ".venv":  # by make, outside of which nobody has activated it
+        print("Activate: . .venv/bin/activate")
     print(f"Predict:  python -m pipeline.predict {name}/models/fine_tuning.safetensors IMAGE ...")
     print(
         f"Play on:  cd {name}, then dvc exp run -S approaches.fine_tuning.learning_rates.layer4=3e-4, dvc metrics diff"
