@@ -12,8 +12,7 @@ from pipeline.data.views import normalise
 from pipeline.models.networks import category_names, check_runs, pretrained_network, read_backbone
 from pipeline.params import Params
 from pipeline.report import figures
-from pipeline.report.analysis import samples
-from pipeline.report.comparison import dataset_summary
+from pipeline.report.analysis import dataset_summary, samples
 from pipeline.report.style import save
 from pipeline.training.evaluation import top_classes
 

@@ -13,8 +13,7 @@ from pipeline.base.errors import UserError, for_people
 from pipeline.base.files import atomic, write_csv
 from pipeline.params import load_params
 from pipeline.report import figures
-from pipeline.report.comparison import label
-from pipeline.report.style import save
+from pipeline.report.style import label, save
 from tools.sandbox import PROJECT
 from tools.seeds import experiment, numbers
 

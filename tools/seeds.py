@@ -13,8 +13,8 @@ import dvc.api
 import pandas as pd
 
 from pipeline.base.errors import UserError, for_people
-from pipeline.report.comparison import label
 from pipeline.report.confidence import mean_interval
+from pipeline.report.style import label
 from tools.sandbox import DVC, PROJECT, run
 
 Accuracies = dict[str, dict[str, float]]  # by approach and split

@@ -1,4 +1,4 @@
-"""What the predictions of several approaches on the same test images say, beyond accuracy."""
+"""What the data are, and what the predictions of several approaches on the same test images say, beyond accuracy."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,9 +6,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.report.comparison import label
+from pipeline.report.style import label
 
 Predictions = Mapping[str, pd.DataFrame]  # of each approach, as pipeline/training/evaluation.py makes them
+
+
+def dataset_summary(index: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
+    """Number of classes, and for each split the number of images, in all and of the smallest and largest class.
+
+    Args:
+        index: as in pipeline/data/raw.py.
+    """
+    summary: dict[str, Any] = {"classes": len(classes)}
+    for split in index["split"].unique():
+        counts = index.loc[index["split"] == split, "label"].value_counts()
+        sizes = {"images": counts.sum(), "fewest_of_a_class": counts.min(), "most_of_a_class": counts.max()}
+        summary[split] = {name: int(size) for name, size in sizes.items()}
+    return summary
 
 
 def answer(table: pd.DataFrame, differences: list[dict[str, Any]]) -> str:

@@ -8,26 +8,8 @@ import pandas as pd
 
 from pipeline.report.confidence import accuracy_interval, holm, paired_difference
 from pipeline.report.params import Published
+from pipeline.report.style import label
 from pipeline.training.params import Approach
-
-
-def label(name: str) -> str:
-    """An approach's name, for people."""
-    return name.replace("fine_tuning", "fine-tuning").replace("_", " ")
-
-
-def dataset_summary(index: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
-    """Number of classes, and for each split the number of images, in all and of the smallest and largest class.
-
-    Args:
-        index: as in pipeline/data/raw.py.
-    """
-    summary: dict[str, Any] = {"classes": len(classes)}
-    for split in index["split"].unique():
-        counts = index.loc[index["split"] == split, "label"].value_counts()
-        sizes = {"images": counts.sum(), "fewest_of_a_class": counts.min(), "most_of_a_class": counts.max()}
-        summary[split] = {name: int(size) for name, size in sizes.items()}
-    return summary
 
 
 def summary(

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from pipeline.base.files import atomic
 from pipeline.models.gradcam import heat
-from pipeline.report.comparison import label
-from pipeline.report.style import save
+from pipeline.report.style import label, save
 
 CAPTION = """Grad-CAM: grey does not speak for the class above it,
 violet does a little, pale yellow most in that image."""

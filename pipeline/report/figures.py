@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from pipeline.report.comparison import label
-from pipeline.report.style import GREY, colours, markers, wrapped
+from pipeline.report.style import GREY, colours, label, markers, wrapped
 
 
 def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:

@@ -16,8 +16,7 @@ from PIL import Image
 from pipeline.data.pixels import Split
 from pipeline.data.raw import SPLITS
 from pipeline.report import analysis, comparison, figures
-from pipeline.report.comparison import label
-from pipeline.report.style import colours, svg
+from pipeline.report.style import colours, label, svg
 from pipeline.training.evaluation import calibration_error, reliability
 
 SIDE = 128  # of a small image, pixels

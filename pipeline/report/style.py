@@ -51,6 +51,11 @@ def markers(names: Iterable[str]) -> dict[str, str]:
     return {name: marker for name, (marker, _) in zip(names, cycle(product(MARKERS, COLOURS)), strict=False)}
 
 
+def label(name: str) -> str:
+    """An approach's name, for people."""
+    return name.replace("fine_tuning", "fine-tuning").replace("_", " ")
+
+
 def wrapped(text: str, width: int, lines: int = 2) -> str:
     """``text`` on at most so many lines of ``width`` characters; what does not fit is cut off."""
     every = wrap(text, width)
