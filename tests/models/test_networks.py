@@ -66,7 +66,10 @@ def assert_near(found: torch.Tensor, expected: torch.Tensor) -> None:
     assert (found - expected).abs().max() <= 1e-3 * expected.abs().max()
 
 
-@pytest.mark.parametrize("network", FAMILIES)
+@pytest.mark.parametrize(
+    "network",  # vgg11_bn takes a sixth of a minute, for its half a gigabyte of weights
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "vgg11_bn")) for name in FAMILIES],
+)
 def test_a_network_of_every_family_is_cut_trained_saved_and_loaded(network: str, tmp_path: Path) -> None:
     """From a file of weights for 1,000 classes to a model in a file that predicts what the trained one does."""
     crop, cut, trained = FAMILIES[network]
