@@ -1,12 +1,15 @@
-"""The library behind the stages, in rooms by subject. A room imports only from those that stand before it:
+"""The library behind the stages, in packages by subject.
 
-- base: files, errors, arrays, threads, devices; nothing about images or networks.
-- data: raw data in one form, images, pixels, views.
-- sources: where raw data and backbones come from; the only room that knows Flowers-102 or a network address.
-- models: networks, what of them is frozen, stored features, Grad-CAM, model files.
-- training: the training loop, checkpoints, evaluation.
-- report: tables, intervals, figures, explanations.
+A package imports only from those above it:
 
-Each room has the schema of its part of params.yaml in params.py; pipeline/params.py is the whole. predict.py uses a
-trained model.
+- base: errors, files, the cache, progress, threads; no torch, and nothing that shapes a result.
+- data: raw data in one form, decoded pixels, views.
+- sources: where raw data and backbones come from; the only package that knows Flowers-102.
+- compute: torch's device, deterministic arithmetic, several processes.
+- models: networks, what of them is frozen, files of trained models.
+- training: the loop over epochs, checkpoints, evaluation.
+- figures: the look of figures, and the figures.
+- explore, explain, export, report: what the stages of these names need.
+
+params.py has the schema of params.yaml. predict.py uses a trained model.
 """

@@ -1,7 +1,7 @@
-"""The schema of params.yaml as a whole: every key, its type and range. Anything else is refused before work starts.
+"""The schema of params.yaml: every key, its type and range.
 
-The schema refuses values and changes none, so no stage depends on it: a stage gets its values from
-stages/__main__.py, and dvc.yaml declares which.
+Anything else is refused before work starts. The schema refuses values and changes none, so no stage
+depends on this file: a stage gets its values from stages/__main__.py, and dvc.yaml declares which.
 """
 
 import re
@@ -11,38 +11,238 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 
 from pipeline.base.errors import UserError
-from pipeline.base.schema import Name, Section, Threads
-from pipeline.data.params import Sizes, Transforms
-from pipeline.models.params import Backbone, Features, Precision
-from pipeline.report.params import Explain, Plots, Published
-from pipeline.sources.params import Draw, File, Images
-from pipeline.training.params import Approach, Train
 
-SHORT = reprlib.Repr()
-SHORT.maxlevel = 2
+# Strict: text and true are not numbers.
+Count = Annotated[int, Field(strict=True, ge=1)]
+Threads = Annotated[int, Field(strict=True, ge=1, le=256)]
+Side = Annotated[int, Field(strict=True, ge=16, le=4096)]  # of an image, pixels
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+Rate = Annotated[float, Field(strict=True, gt=0, le=10, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: a key without a default is required, an unknown one is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# Where images and backbone come from.
+
+Checksum = Annotated[str, Field(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{8,64})$")]
+Share = Annotated[float, Field(strict=True, gt=0, lt=0.5)]
+
+
+class Mirror(Section):
+    """A source whose bytes are others, such as the same weights in another format."""
+
+    url: Text
+    checksum: Checksum
+
+
+class File(Section):
+    """One file to download."""
+
+    url: Text | Annotated[list[Text | Mirror], Field(min_length=1)]
+    checksum: Checksum
+    path: Annotated[str, Field(pattern=r"^data(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+$")]
+
+    @property
+    def sources(self) -> list[tuple[str, str]]:
+        """URL and checksum of each source, in order."""
+        sources = self.url if isinstance(self.url, list) else [self.url]
+        return [
+            (source, self.checksum) if isinstance(source, str) else (source.url, source.checksum)
+            for source in sources
+        ]
+
+
+class DrawnImages(Section):
+    seed: Seed
+    species: Annotated[int, Field(strict=True, ge=2)]
+    train_per_species: Count
+    val_per_species: Count
+    test_per_species: Count
+    size: Side
+
+
+class DrawnBackbone(Section):
+    network: str
+    seed: Seed
+    species: Annotated[int, Field(strict=True, ge=2)]
+    images_per_species: Count
+    size: Side
+    crop: Side
+    epochs: Count
+    batch_size: Annotated[int, Field(strict=True, ge=2)]
+    learning_rate: Rate
+    threads: Threads
+
+    @model_validator(mode="after")
+    def crop_fits(self) -> "DrawnBackbone":
+        if self.crop > self.size:
+            raise ValueError(f"crop = {self.crop} must not be larger than size = {self.size}")
+        return self
+
+
+class Draw(Section):
+    """Both keys may be left out: `draw: {}` draws nothing."""
+
+    images: DrawnImages | None = None
+    backbone: DrawnBackbone | None = None
+
+
+class Shares(Section):
+    val: Share
+    test: Share
+    seed: Seed
+
+
+class Images(Section):
+    source: Literal["flowers102", "indexed", "folder"]
+    path: Text
+    split: Shares
+
+
+Mean = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Std = Annotated[float, Field(strict=True, ge=1e-3, allow_inf_nan=False)]
+
+
+class Backbone(Section):
+    network: Text
+    path: Text
+    mean: Annotated[list[Mean], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Std], Field(min_length=3, max_length=3)]
+
+
+# How an approach is trained.
+
+Precision = Literal["fp32", "tf32", "bf16"]
+Initial = Literal["backbone", "random"]
+Schedule = Literal["constant", "cosine"]
+BatchSize = Annotated[int, Field(strict=True, ge=2)]  # BatchNorm in training needs two
+Epochs = Annotated[int, Field(strict=True, ge=0)]
+LearningRates = Annotated[dict[str, Rate], Field(min_length=1)]
+
+
+class ResizedCrop(Section):
+    size: Side
+    scale: Annotated[float, Field(strict=True, gt=0, le=1)]
+
+
+class Settings(Section):
+    """What an approach may say for itself; what it does not say, `train` says."""
+
+    initial: Initial
+    resize: Side
+    crop: Side
+    flip: Fraction
+    resized_crop: ResizedCrop | None
+    flip_averaging: Annotated[bool, Field(strict=True)]
+    precision: Precision
+    epochs: Count
+    batch_size: BatchSize
+    weight_decay: Fraction
+    schedule: Schedule
+    warm_up: Epochs
+    label_smoothing: Fraction
+
+
+class Train(Settings):
+    seed: Seed
+    images_per_class: Literal["all"] | Count
+
+
+class Recipe(Train):
+    """Everything that says how one approach is trained."""
+
+    learning_rates: LearningRates
+
+    @model_validator(mode="after")
+    def fits_together(self) -> "Recipe":
+        if self.crop > self.resize:
+            raise ValueError(f"crop = {self.crop} must not be larger than resize = {self.resize}")
+        if self.resized_crop and self.resized_crop.size > self.resize:
+            raise ValueError(
+                f"resized_crop.size = {self.resized_crop.size} must not be larger than "
+                f"resize = {self.resize}"
+            )
+        if self.warm_up >= self.epochs:
+            raise ValueError(f"warm_up = {self.warm_up} must be less than epochs = {self.epochs}")
+        return self
+
+    def has_views_of(self, other: "Recipe") -> bool:
+        """Whether a frozen beginning gives the same outputs in both recipes, as far as it goes."""
+        settings = {"initial", "resize", "crop", "flip", "resized_crop", "precision"}
+        return self.model_dump(include=settings) == other.model_dump(include=settings)
+
+
+class Approach(Section):
+    """An approach: which modules it trains, and the settings in which it differs from `train`."""
+
+    learning_rates: LearningRates
+    initial: Initial | None = None
+    resize: Side | None = None
+    crop: Side | None = None
+    flip: Fraction | None = None
+    resized_crop: ResizedCrop | None = None
+    flip_averaging: Annotated[bool, Field(strict=True)] | None = None
+    precision: Precision | None = None
+    epochs: Count | None = None
+    batch_size: BatchSize | None = None
+    weight_decay: Fraction | None = None
+    schedule: Schedule | None = None
+    warm_up: Epochs | None = None
+    label_smoothing: Fraction | None = None
+
+    def recipe(self, train: Train) -> Recipe:
+        """What this approach says, and for the rest what ``train`` says."""
+        return Recipe(**(train.model_dump() | self.model_dump(exclude_none=True)))
+
+
+# What is shown.
+
+
+class Published(Section):
+    val_accuracy: Fraction
+    val_loss: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+    test_accuracy: Fraction
+
+
+ImagesOfRule = Annotated[int, Field(strict=True, ge=0, le=16)]  # Matplotlib draws 65,535 pixels
+
+
+class Explain(Section):
+    mistakes: ImagesOfRule
+    disagreements: ImagesOfRule
+    typical: ImagesOfRule
+
+
+class Plots(Section):
+    dpi: Annotated[int, Field(strict=True, ge=30, le=600)]
 
 
 class Runtime(Section):
     device: Literal["auto", "cuda", "mps", "cpu"]
     launch: str
     workers: Literal["auto"] | Annotated[int, Field(strict=True, ge=1, le=256)]
+    cache: Annotated[float, Field(strict=True, ge=0, le=1e6)]
 
 
 class Params(Section):
+    """The whole of params.yaml."""
+
     download: dict[Name, File]
     draw: Draw
     images: Images
     backbone: Backbone
-    transforms: Transforms
-    sizes: Sizes
     threads: Threads
-    precision: Precision
-    features: Features
-    alike: list[Name]
     train: Train
     approaches: Annotated[dict[Name, Approach], Field(min_length=1)]
     export: list[Name]
@@ -59,58 +259,25 @@ class Params(Section):
 
     def _contradictions(self) -> Iterator[str]:
         """What one section says against another, a line each: key, value, what is allowed."""
-        known = ["pixels", *self.features]
-        for module, start in self.features.items():
-            if start not in known:
-                yield f"features.{module} = {start!r}: one of {', '.join(known)}"
-            origin = module
-            for _ in self.features:
-                origin = self.features.get(origin, origin)
-            if origin in self.features:
-                yield f"features.{module} = {start!r}: leads round in a circle, and never to pixels"
-        pixels = {"pixels": self.transforms.resize} | {name: size.resize for name, size in self.sizes.items()}
-        known = [*pixels, *self.features]
         for name, approach in self.approaches.items():
-            key, module = f"approaches.{name}.input = {approach.input!r}", approach.input.replace("-", ".")
-            yield from self._contradictions_of_recipe(f"approaches.{name}", approach, pixels.get(approach.input))
-            trained = [part for part in approach.learning_rates if f"{module}.".startswith(f"{part}.")]
-            if approach.input not in known:
-                yield f"{key}: one of {', '.join(known)}"
-            elif approach.initial == "random" and approach.input not in pixels:
-                yield f"{key}: with initial = random only pixels"
-            elif trained and module != "head":  # head as features is what goes into the head
-                yield f"{key}: {trained[0]} is trained, so its features change; take those of a module before it"
-        for key, names, section in (
-            ("alike", self.alike, "features"),
-            ("export", self.export, "approaches"),
-            ("published", self.published, "approaches"),
-        ):
-            has = getattr(self, section)
+            try:
+                approach.recipe(self.train)
+            except ValidationError as error:
+                for fault in error.errors():
+                    yield f"approaches.{name}: {str(fault['msg']).removeprefix('Value error, ')}"
+        for key, names in (("export", self.export), ("published", list(self.published))):
             for name in names:
-                if name not in has:
-                    yield f"{key} = {list(names)}: {section} has no {name!r}; it has {', '.join(has) or 'nothing'}"
+                if name not in self.approaches:
+                    known = ", ".join(self.approaches)
+                    yield f"{key} = {names}: approaches has no {name!r}; it has {known}"
             if len(set(names)) < len(names):
-                yield f"{key} = {list(names)}: a name stands twice"
-
-    def _contradictions_of_recipe(self, key: str, approach: Approach, resize: int | None) -> Iterator[str]:
-        """The same of how one approach is trained, on images of a short side ``resize``, or (None) on features."""
-        epochs = approach.epochs or self.train.epochs
-        warm_up = self.train.warm_up if approach.warm_up is None else approach.warm_up
-        if warm_up >= epochs:
-            yield f"{key}: warm_up = {warm_up} must be less than epochs = {epochs}"
-        if resize is None and epochs > self.train.epochs:
-            yield f"{key}.epochs = {epochs}: features are stored for train.epochs = {self.train.epochs}; take pixels"
-        for setting in ("flip_averaging", "pooled"):
-            if getattr(approach, setting) and resize is None:
-                yield f"{key}.{setting}: needs the whole network, and so input = pixels"
-        if approach.resized_crop and resize is None:
-            yield f"{key}.resized_crop: features hold the random crops of transforms; take input = pixels"
-        elif approach.resized_crop and resize and approach.resized_crop.size > resize:
-            yield f"{key}.resized_crop.size = {approach.resized_crop.size}: the images have only {resize} pixels"
+                yield f"{key} = {names}: a name stands twice"
 
 
 def read_yaml(path: str | Path) -> Any:
-    """What a YAML file holds, read as DVC reads it (YAML 1.2: 1e-3 is a number, 010 is ten; a repeated key is refused).
+    """What a YAML file holds, read as DVC reads it.
+
+    That is YAML 1.2: 1e-3 is a number, 010 is ten; a repeated key is refused.
 
     Raises:
         UserError: not readable as YAML.
@@ -127,42 +294,55 @@ def load_params(path: str | Path) -> Params:
     """Read and check params.yaml.
 
     Raises:
-        UserError: not readable as YAML, or a key is unknown, missing, of the wrong type or out of range; the
-            text has one line per fault with the key, the value and what is allowed.
+        UserError: not readable as YAML, or a key is unknown, missing, of the wrong type or out of
+            range; the text has one line per fault with the key, the value and what is allowed.
     """
     try:
         return Params.model_validate(read_yaml(path))
     except ValidationError as error:
-        faults: dict[str, list[str]] = {}  # a value of two allowed kinds has one fault for each
-        for line in explained(error):
+        reasons: dict[str, list[str]] = {}  # a value of two allowed kinds has one fault for each
+        for line in _explained(error):
             key, _, reason = line.partition(": ")
-            faults.setdefault(key, []).append(reason)
-        raise UserError(
-            "\n       ".join(f"{path}: {key}: {'; or '.join(why)}" for key, why in faults.items())
-        ) from None
+            reasons.setdefault(key, []).append(reason)
+        lines = [f"{path}: {key}: {'; or '.join(why)}" for key, why in reasons.items()]
+        raise UserError("\n       ".join(lines)) from None
 
 
-def explained(error: ValidationError) -> Iterator[str]:
-    """The faults that pydantic found, a line each: key (with its value where that is the fault), what is allowed."""
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2
+
+
+def _explained(error: ValidationError) -> Iterator[str]:
+    """The faults that pydantic found, a line each: key (with its value), what is allowed."""
     missing = [fault["loc"] for fault in error.errors() if fault["type"] == "missing"]
     for fault in error.errors():
-        kind, message, place = fault["type"], str(fault["msg"]).removeprefix("Value error, "), fault["loc"]
-        # pydantic adds the branch of a union to the location ('constrained-int'); it is no key of the file.
-        parts = [str(part) for part in place if not re.match(r"constrained-|literal\[|list\[|Mirror$", str(part))]
-        key = ".".join(part if part.isprintable() else repr(part) for part in parts) or "(top level)"
+        kind = fault["type"]
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        place = fault["loc"]
+        # pydantic adds the branch of a union to the location; it is not a key of the file.
+        branch = re.compile(r"constrained-|literal\[|list\[|Mirror$")
+        parts = [str(part) for part in place if not branch.match(str(part))]
+        key = ".".join(part if part.isprintable() else repr(part) for part in parts)
+        key = key or "(top level)"
         if kind == "extra_forbidden":
             near = [str(other[-1]) for other in missing if other[:-1] == place[:-1]]
-            known = {name for section in Section.__subclasses__() for name in section.model_fields} - {str(place[-1])}
-            meant = get_close_matches(str(place[-1]), near or known, 1)
-            hint = f"did you mean {meant[0]}?" if meant else "the comments in params.yaml tell those that exist"
+            meant = get_close_matches(str(place[-1]), near or _known_keys(str(place[-1])), 1)
+            hint = f"did you mean {meant[0]}?" if meant else "params.yaml's comments list the keys"
             yield f"{key}: unknown key; {hint}"
         elif kind == "missing":
             yield f"{key}: missing"
         elif kind == "value_error":
-            yield from message.splitlines() if not parts else [f"{key}: {message}"]
+            yield from [f"{key}: {message}"] if parts else message.splitlines()
         else:
-            what = "must be a section, with keys of its own" if kind == "model_type" else message
+            expected = "must be a section, with keys of its own"
+            what = expected if kind == "model_type" else message
             try:
-                yield f"{key} = {SHORT.repr(fault['input'])}: {what}"  # cut short: aliases make values of any size
-            except ValueError:  # thousands of digits, which Python prints of no number
+                yield f"{key} = {_SHORT.repr(fault['input'])}: {what}"  # aliases make long values
+            except ValueError:  # thousands of digits, which Python does not print
                 yield f"{key}: {what}"
+
+
+def _known_keys(unknown: str) -> set[str]:
+    """Every key of every section but the ``unknown`` one itself."""
+    sections = [*Section.__subclasses__(), *Settings.__subclasses__()]
+    return {name for section in sections for name in section.model_fields} - {unknown}

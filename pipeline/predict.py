@@ -1,7 +1,6 @@
-"""What a trained model takes images for. Usage: python -m pipeline.predict MODEL IMAGE... [--json | --csv] [--explain]
+"""What a trained model takes images for: python -m pipeline.predict MODEL IMAGE...
 
-MODEL is a file of models/; it holds all that is needed. IMAGE is a file, or a folder of images. --explain shows what in
-IMAGE.jpg speaks for its class, in the file IMAGE_explained.png of the directory in which the program runs.
+MODEL is a file of models/; it holds all that is needed. IMAGE is a file, or a folder of images.
 """
 
 import argparse
@@ -9,10 +8,12 @@ import csv
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from pipeline.base.errors import UserError, for_people, listed
@@ -20,94 +21,163 @@ from pipeline.base.files import atomic
 from pipeline.data.images import central_square
 from pipeline.data.raw import SUFFIXES
 from pipeline.data.views import normalise
-from pipeline.models.gradcam import gradcam
-from pipeline.models.sections import as_evaluated, for_inference, section
-from pipeline.models.storage import load_model
-from pipeline.report.explanations import Panel, draw, explained
+from pipeline.explain.gradcam import gradcam
+from pipeline.explain.panels import Panel, explained_panel, write_figure
+from pipeline.models.files import TrainedModel, load_model
+from pipeline.models.freezing import fuse_frozen, section
 from pipeline.training.evaluation import top_classes
 
 EXPLAINED = "_explained.png"
+DPI = 150  # dots per inch of the explanation
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one file.
+
+    Attributes:
+        classes: the five most probable: class, probability (a fraction); empty if there is a fault.
+        fault: why the file cannot be read.
+    """
+
+    file: Path
+    classes: list[dict[Any, Any]]
+    fault: str = ""
 
 
 def predictions(
-    model_file: Path, files: list[Path], explain: bool = False
-) -> Iterator[tuple[Path, list[dict[Any, Any]] | str]]:
-    """For each file its five most probable classes (class, probability as a fraction), or why it cannot be read.
+    model: TrainedModel, files: Sequence[Path], explain: bool = False
+) -> Iterator[Answer]:
+    """The model's answer for each file, in order.
 
     Args:
         explain: write what speaks for the most probable class, a PNG in the current directory.
 
     Raises:
-        UserError: ``model_file`` is no model of this pipeline, or explanations cannot be made or written.
+        UserError: explanations cannot be made or written.
     """
-    model, header = load_model(model_file)
-    network, transforms = for_inference(section(model)), header["transforms"]
-    classifier = as_evaluated(network, header)
+    device = torch.device("cpu")
+    classifier = model.classifier(device)
     for file in files:
         try:
-            square = central_square(file.read_bytes(), str(file), transforms["resize"], transforms["crop"])
+            square = central_square(file.read_bytes(), str(file), model.preprocessing)
         except OSError as error:
-            yield file, f"{file}: {error.strerror}"
+            yield Answer(file, [], f"{file}: {error.strerror}")
             continue
         except UserError as error:
-            yield file, str(error)
+            yield Answer(file, [], str(error))
             continue
-        pixels = normalise(square[None], transforms["mean"], transforms["std"], torch.device("cpu"))
+        pixels = normalise(torch.from_numpy(square[None]), model.preprocessing)
         with torch.inference_mode():
-            logits = classifier(pixels)[0]
-        top = top_classes(logits, header["classes"]).to_dict("records")
+            logits = classifier(pixels)[0].float()
+        answer = Answer(file, top_classes(logits, model.header.classes).to_dict("records"))
         if explain:
-            evidence = gradcam(network, pixels, int(logits.argmax()))
-            if evidence is None:
-                raise UserError(f"{model_file}: {header['network']} has no feature map that --explain could show")
-            panel = explained(square, evidence, top[0]["class"], top[0]["probability"])
-            columns = {"": [Panel(square, file.name)], header["approach"]: [panel]}
-            try:
-                with atomic(file.stem + EXPLAINED) as (path,):
-                    draw(path, [""], columns, dpi=150)
-            except OSError as error:
-                raise UserError(f"{file.stem}{EXPLAINED}: {error.strerror}") from None
-        yield file, top
+            write_explanation(model, answer, square, int(logits.argmax()))
+        yield answer
+
+
+def write_explanation(
+    model: TrainedModel, answer: Answer, square: np.ndarray, class_id: int
+) -> None:
+    """Write what in an image speaks for its most probable class, by Grad-CAM.
+
+    Args:
+        square: uint8 [crop, crop, 3].
+        class_id: of the most probable class.
+
+    Raises:
+        UserError: the network has no feature map, or the file cannot be written.
+    """
+    network = fuse_frozen(section(model.network, 0, None))
+    pixels = normalise(torch.from_numpy(square[None]), model.preprocessing)
+    evidence = gradcam(network, pixels, class_id)
+    if evidence is None:
+        raise UserError(f"{model.header.network} has no feature map that --explain could show")
+    best = answer.classes[0]
+    panel = explained_panel(square, evidence, best["class"], best["probability"])
+    columns = {"": [Panel(square, answer.file.name)], model.header.approach: [panel]}
+    explained = answer.file.stem + EXPLAINED
+    try:
+        with atomic(explained) as (path,):
+            write_figure(path, [""], columns, DPI)
+    except OSError as error:
+        raise UserError(f"{explained}: {error.strerror}") from None
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """The files among ``paths``, and the images in the folders among them.
+
+    Raises:
+        UserError: there are none.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        found = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
+        files += [file for file in found if not file.name.endswith(EXPLAINED)]
+    if not files:
+        raise UserError(f"{', '.join(map(str, paths))}: no image in it")
+    return files
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.predict", description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path)
-    parser.add_argument("images", nargs="+", type=Path, metavar="image")
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.predict",
+        description="What a trained model takes images for.",
+    )
+    parser.add_argument("model", type=Path, help="a file of models/")
+    parser.add_argument(
+        "images", nargs="+", type=Path, metavar="image", help="a file, or a folder of images"
+    )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one list: file, classes with their probabilities")
+    form.add_argument(
+        "--json", action="store_true", help="one list: file, classes with their probabilities"
+    )
     form.add_argument("--csv", action="store_true", help="a row a class: file, class, probability")
-    parser.add_argument("--explain", action="store_true", help=f"write IMAGE{EXPLAINED}: what speaks for the class")
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help=f"write IMAGE{EXPLAINED}: what in the image speaks for its class",
+    )
     arguments = parser.parse_args()
-    files: list[Path] = []
-    for path in arguments.images:
-        found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        images = [file for file in found if file.suffix.lower() in SUFFIXES and not file.name.endswith(EXPLAINED)]
-        files += images if path.is_dir() else found
-    if not files:
-        raise UserError(f"{', '.join(map(str, arguments.images))}: no image in it")
-    if arguments.explain and (twice := [name for name, n in Counter(file.stem for file in files).items() if n > 1]):
-        raise UserError(f"several images are called {listed(twice)}; --explain would write one file for all of them")
+    files = find_images(arguments.images)
+    if arguments.explain:
+        stems = Counter(file.stem for file in files)
+        if repeated := [name for name, count in stems.items() if count > 1]:
+            raise UserError(
+                f"several images are called {listed(repeated)}; --explain would write one file "
+                "for all of them"
+            )
 
-    table, results, failed = csv.writer(sys.stdout, lineterminator="\n"), [], False
+    table = csv.writer(sys.stdout, lineterminator="\n")
     if arguments.csv:
         table.writerow(["file", "class", "probability"])
-    for file, top in predictions(arguments.model, files, arguments.explain):
-        if isinstance(top, str):
-            print(f"error: {top}", file=sys.stderr)
-            failed = True
-        elif arguments.json:
-            results.append({"file": str(file), "classes": top})
-        elif arguments.csv:
-            table.writerows([str(file), row["class"], f"{row['probability']:.6f}"] for row in top)
-        else:
-            lines = [f"{row['probability']:8.1%}  {' '.join(row['class'].split())}\n" for row in top]
-            print(f"{file}\n" + "".join(lines), flush=True)
-        if arguments.explain and not isinstance(top, str):
-            print(f"note: {file.stem}{EXPLAINED} shows what speaks for the first class", file=sys.stderr)
+    answers = []
+    for answer in predictions(load_model(arguments.model), files, arguments.explain):
+        answers.append(answer)
+        if answer.fault:
+            print(f"error: {answer.fault}", file=sys.stderr)
+            continue
+        if arguments.csv:
+            for row in answer.classes:
+                table.writerow([answer.file, row["class"], f"{row['probability']:.6f}"])
+        elif not arguments.json:
+            print(answer.file)
+            for row in answer.classes:
+                print(f"{row['probability']:8.1%}  {' '.join(row['class'].split())}")
+            print(flush=True)
+        if arguments.explain:
+            print(
+                f"note: {answer.file.stem}{EXPLAINED} shows what speaks for the first class",
+                file=sys.stderr,
+            )
     if arguments.json:
-        print(json.dumps(results, indent=2, ensure_ascii=False))
-    return int(failed)
+        found = [answer for answer in answers if not answer.fault]
+        records = [{"file": str(answer.file), "classes": answer.classes} for answer in found]
+        print(json.dumps(records, indent=2, ensure_ascii=False))
+    return int(any(answer.fault for answer in answers))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""One short script a stage: values in, outs written. `python -m stages STAGE` runs them (__main__.py)."""
+"""One short script a stage, which `python -m stages STAGE` runs (__main__.py)."""

@@ -1,19 +1,36 @@
-"""Files of approaches that are gone."""
+"""Files of approaches that are no longer in params.yaml."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline.base.errors import UserError
 from pipeline.params import Params, read_yaml
 
+STAGES = ("train", "evaluate", "export")
+
 
 def discard_removed(params: Params) -> None:
-    """Delete what removed approaches made, as dvc.lock names it: DVC would leave it in folders that compare reads."""
+    """Delete what removed approaches made, which dvc.lock names.
+
+    DVC would leave it in the folders that the report reads.
+    """
     lock = read_yaml("dvc.lock") if Path("dvc.lock").exists() else {"stages": {}}
     try:
-        for stage, entry in lock["stages"].items():
-            kind, _, name = stage.partition("@")
-            kept = params.export if kind == "export" else params.approaches
-            for out in entry["outs"] if kind in ("train", "evaluate", "export") and name not in kept else []:
-                Path(out["path"]).unlink(missing_ok=True)
+        for path in _outs_of_removed(params, lock):
+            path.unlink(missing_ok=True)
     except (LookupError, TypeError, AttributeError, ValueError, OSError) as error:
-        raise UserError(f"dvc.lock: not as DVC writes it ({error!r}); delete it, or git checkout dvc.lock") from None
+        raise UserError(
+            f"dvc.lock: not as DVC writes it ({error!r}); delete it, or git checkout dvc.lock"
+        ) from None
+
+
+def _outs_of_removed(params: Params, lock: dict[str, Any]) -> Iterator[Path]:
+    for stage, entry in lock["stages"].items():
+        kind, _, name = stage.partition("@")
+        kept = params.export if kind == "export" else params.approaches
+        if kind in STAGES and name not in kept:
+            yield Path("environment") / f"{kind}-{name}.json"
+            yield Path("live") / f"{name}.csv"
+            for out in entry["outs"]:
+                yield Path(out["path"])

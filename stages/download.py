@@ -1,26 +1,37 @@
-"""Fetch one file, and believe it only if its checksum fits."""
+"""Download one file, and keep it only if its checksum is right."""
 
 from pathlib import Path
 
-from pipeline.base.errors import UserError, choose
+from pipeline.base.errors import UserError, choose, print_note
 from pipeline.base.files import atomic
 from pipeline.params import Params
 from pipeline.sources.download import UnreachableError, fetch
 
-ARRIVALS = Path("downloads")  # files under way, and those that people bring; DVC empties the places of the outs
+# Unfinished downloads, and files that people bring. Not in data/: DVC empties the places of outs.
+DOWNLOADS = Path("downloads")
 
 
 def main(params: Params, name: str) -> None:
     file = choose(params.download, name, "download")
-    place = ARRIVALS / Path(file.path).relative_to("data")
-    brought = [(str(place), checksum) for _, checksum in file.sources] if place.exists() else []
-    sources, partial = [*dict.fromkeys(brought), *file.sources], place.with_name(f"{place.name}.part")
+    brought = DOWNLOADS / Path(file.path).relative_to("data")
+    sources = file.sources
+    if brought.exists():  # it may be the file of any source, and one has another checksum
+        checksums = dict.fromkeys(checksum for _, checksum in sources)
+        sources = [(str(brought), checksum) for checksum in checksums] + sources
+    partial = brought.with_name(f"{brought.name}.part")
     try:
         with atomic(file.path) as (path,):
-            fetch(sources, path, partial, f"download.{name}", lambda line: print(f"note: {line}", flush=True))
+            fetch(sources, path, partial, f"download.{name}", print_note)
     except UnreachableError as error:
-        every = [(other.sources[0][0], Path(other.path).relative_to("data")) for other in params.download.values()]
-        wanted = ", ".join(f"{url} as {path}" for url, path in every)
-        raise UserError(
-            f"{error}. Without a network, bring {wanted} into {ARRIVALS.resolve()}; or try make demo, which needs none"
-        ) from None
+        raise UserError(f"{error}. {advice_without_network(params)}") from None
+
+
+def advice_without_network(params: Params) -> str:
+    files = [
+        f"{file.sources[0][0]} as {Path(file.path).relative_to('data')}"
+        for file in params.download.values()
+    ]
+    return (
+        f"Without a network, bring {', '.join(files)} into {DOWNLOADS.resolve()}; "
+        "or try make demo, which needs none"
+    )

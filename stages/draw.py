@@ -1,32 +1,44 @@
-"""Draw images, or pretrain a backbone on drawn images of other species: the experiment without a network connection."""
+"""Draw images, or pretrain a backbone on drawn images of other species, instead of downloads."""
 
 import io
 from pathlib import Path
 
-import torch
-
-from pipeline.base.device import torch_device
 from pipeline.base.errors import UserError
 from pipeline.base.files import atomic, scratch
 from pipeline.base.parallel import cpu_workers
 from pipeline.data.raw import write_raw
-from pipeline.params import Params
-from pipeline.sources.drawn import pretrain, write_images
+from pipeline.params import DrawnBackbone, DrawnImages, Params
+from pipeline.sources.drawn import write_images
 
-DRAWN = Path("data/drawn")
+IMAGES = Path("data/drawn/images")
+BACKBONE = Path("data/drawn/backbone")
 
 
 def main(params: Params, what: str) -> None:
-    if what == "images" and (images := params.draw.images):
-        names = [f"species {number + 1}" for number in range(images.species)]
-        with scratch(DRAWN / "archive") as archive:
-            index = write_images(archive, images, cpu_workers(params.runtime.workers))
-            write_raw(DRAWN / "images", archive, index, names)
-    elif what == "backbone" and (backbone := params.draw.backbone):
-        device = torch_device(params.runtime.device, backbone.threads)
-        content = io.BytesIO()  # torch.save to a path would write the path's name into the file
-        torch.save(pretrain(backbone, device), content)
-        with atomic(DRAWN / "backbone") as (path,):
-            path.write_bytes(content.getvalue())
+    if what == "images" and params.draw.images:
+        draw_images(params.draw.images, cpu_workers(params.runtime.workers))
+    elif what == "backbone" and params.draw.backbone:
+        draw_backbone(params.draw.backbone, params.runtime.device)
     else:
         raise UserError(f"params.yaml: draw has no {what!r}; it can have images and backbone")
+
+
+def draw_images(params: DrawnImages, workers: int) -> None:
+    classes = [f"species {number}" for number in range(1, params.species + 1)]
+    with scratch(IMAGES.with_name("images.tar")) as archive:
+        index = write_images(archive, params, workers)
+        write_raw(IMAGES, archive, index, classes)
+
+
+def draw_backbone(params: DrawnBackbone, device: str) -> None:
+    # Not at the top: drawing images needs no torch, which takes seconds to import.
+    import torch
+
+    from pipeline.compute.device import setup_torch
+    from pipeline.sources.drawn_backbone import pretrain
+
+    state = pretrain(params, setup_torch(device, params.threads))
+    content = io.BytesIO()  # torch.save to a path would write the path's name into the file
+    torch.save(state, content)
+    with atomic(BACKBONE) as (path,):
+        path.write_bytes(content.getvalue())

@@ -1,45 +1,50 @@
-"""The whole val and test split, once, by one trained model."""
+"""One trained model on the whole validation and test split, once."""
 
 from pathlib import Path
 
-from pipeline.base.device import torch_device
 from pipeline.base.errors import choose
-from pipeline.base.files import atomic, write_csv, write_json
-from pipeline.base.launch import RANK
-from pipeline.base.progress import progress
-from pipeline.data.pixels import Split
-from pipeline.models.features import collect, input_module, open_inputs, outputs
-from pipeline.models.sections import as_evaluated, for_inference, in_precision, section
-from pipeline.models.storage import load_model, weights_digest
+from pipeline.base.files import atomic
+from pipeline.base.launch import is_first
+from pipeline.compute.device import setup_torch
+from pipeline.data.tables import write_csv, write_json
+from pipeline.models.files import load_model, split_classifier
+from pipeline.models.frozen import Inputs, logits
+from pipeline.models.networks import weights_digest
 from pipeline.params import Params
 from pipeline.training.evaluation import per_class, predictions, scores
-
-DATA = Path("data")
+from stages._inputs import open_cache, open_views, trained_by_others
 
 
 def main(params: Params, name: str) -> None:
-    choose(params.approaches, name, "approaches")
-    device = torch_device(params.runtime.device, params.threads)
-    model, header = load_model(Path(f"models/{name}.safetensors"))
-    network = for_inference(section(model, after=input_module(header["input"]))).to(device)
-    network = as_evaluated(in_precision(network, params.precision, device), header)
+    recipe = choose(params.approaches, name, "approaches").recipe(params.train)
+    device = setup_torch(params.runtime.device, params.threads)
+    model = load_model(Path(f"models/{name}.safetensors"))
+    others = trained_by_others(params, recipe, model.network)
+    frozen, classifier = split_classifier(model, others, device)
+    cache = open_cache(params.runtime)
 
-    metrics: dict[str, object] = {}
-    for split in ("test", "val"):
-        images = Split(DATA / header["input"], split)
-        inputs = open_inputs(DATA / header["input"], images, header["transforms"], device)
-        chunks = outputs(network, inputs, len(images), 0, device)
-        logits = collect(chunks if RANK else progress(chunks, len(images), split, count=len))
-        metrics[split] = scores(logits, images.labels)
-        if split == "test":
-            table = predictions(logits, images)
-    metrics["n_test"] = len(table)
-    metrics["parameters"] = header["parameters"]
-    metrics["weights_sha256"] = weights_digest(model.state_dict())
-    if RANK:
+    evaluated = {}
+    for split in ("val", "test"):
+        views = open_views(split, model.preprocessing, params.runtime, device)
+        images = views.pixels.split
+        values = logits(classifier, Inputs(views, frozen.parts, cache))
+        evaluated[split] = scores(values, images.labels) | {"images": len(images)}
+    test = predictions(values, images)
+
+    if not is_first():
         return
-    with atomic(f"predictions/{name}.csv", f"per_class/{name}.csv", f"metrics/{name}.json") as paths:
-        write_csv(paths[0], table)
-        write_csv(paths[1], per_class(table, header["classes"]), float_format=None)
-        write_json(paths[2], metrics)
-    print(f"{name}: test {metrics['test']}\n{name}: val {metrics['val']}")
+    facts = {
+        "parameters": model.header.parameters,
+        "weights_sha256": weights_digest(model.network.state_dict()),
+    }
+    outs = [
+        f"predictions/{name}.csv",
+        f"per_class/{name}.csv",
+        f"evaluation/{name}.json",
+    ]
+    with atomic(*outs) as (predictions_file, classes_file, evaluation_file):
+        write_csv(predictions_file, test)
+        write_csv(classes_file, per_class(test, model.header.classes), float_format=None)
+        write_json(evaluation_file, evaluated | facts)
+    for split, found in evaluated.items():
+        print(f"{name}, {split}: {found}")

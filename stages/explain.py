@@ -1,50 +1,68 @@
-"""What in an image speaks for its prediction: Grad-CAM of every approach on the same images, chosen by rules."""
+"""What in an image speaks for its prediction: Grad-CAM of every approach on the same images."""
 
 from pathlib import Path
 
 import pandas as pd
+import torch
 
-from pipeline.base.device import torch_device
-from pipeline.base.files import atomic, write_csv
+from pipeline.base.files import atomic
+from pipeline.compute.device import setup_torch
+from pipeline.data.archive import Archive
 from pipeline.data.images import central_square
-from pipeline.data.raw import read_archive, read_classes, read_index
+from pipeline.data.raw import ARCHIVE, read_classes, read_index
+from pipeline.data.tables import write_csv
 from pipeline.data.views import normalise
-from pipeline.models.gradcam import gradcam
-from pipeline.models.sections import for_inference, section
-from pipeline.models.storage import load_model
+from pipeline.explain.gradcam import gradcam
+from pipeline.explain.panels import (
+    Panel,
+    choose_images,
+    explained_panel,
+    write_figure,
+    write_pictures,
+)
+from pipeline.models.files import load_model
+from pipeline.models.freezing import fuse_frozen, section
 from pipeline.params import Params
-from pipeline.report.explanations import Panel, choose, draw, explained, write_pictures
+from stages._inputs import RAW
 
-RAW, REPORT = Path("data/raw"), Path("report")
+REPORT = Path("report")
+COLUMNS = ["rule", "id", "member", "label", "approach", "prediction", "confidence", "note"]
 
 
 def main(params: Params) -> None:
-    device = torch_device(params.runtime.device, params.threads)
-    members, names = read_index(RAW).set_index("id")["member"], pd.Series(read_classes(RAW))
+    device = setup_torch(params.runtime.device, params.threads)
+    members = read_index(RAW).set_index("id")["member"]
+    names = pd.Series(read_classes(RAW))
     predictions = {name: pd.read_csv(f"predictions/{name}.csv") for name in params.approaches}
-    table = choose(predictions, **params.explain.model_dump()).assign(note="")
-    chosen = table.drop_duplicates("row")
-    wanted = {members[number]: number for number in chosen["id"]}
-    originals = {number: (encoded, name) for number, name, encoded in read_archive(RAW / "images.tar", wanted)}
-    columns: dict[str, list[Panel]] = {"": []}
-    for name in predictions:
-        cases = table[table["approach"] == name]
-        model, header = load_model(Path(f"models/{name}.safetensors"))
-        network, transforms = for_inference(section(model)).to(device), header["transforms"]
-        size = transforms["resize"], transforms["crop"]
-        squares = [central_square(*originals[number], *size) for number in cases["id"]]
-        columns[""] = columns[""] or list(map(Panel, squares, chosen["label"].map(names)))
-        pixels = (normalise(square[None], transforms["mean"], transforms["std"], device) for square in squares)
-        evidence = [gradcam(network, *image) for image in zip(pixels, cases["prediction"], strict=True)]
-        right = cases["label"] == cases["prediction"]
-        columns[name] = list(
-            map(explained, squares, evidence, cases["prediction"].map(names), cases["confidence"], right)
-        )
-        table.loc[cases.index, "note"] = [panel.note for panel in columns[name]]
+    explained = choose_images(predictions, **params.explain.model_dump()).assign(note="")
+    chosen = explained.drop_duplicates("row")
+    with Archive(RAW / ARCHIVE, members[chosen["id"]].tolist()) as archive:
+        encoded = {image_id: archive.read(members[image_id]) for image_id in chosen["id"]}
 
-    table["member"] = table["id"].map(members)
-    table[["label", "prediction"]] = table[["label", "prediction"]].apply(lambda numbers: numbers.map(names))
+    columns: dict[str, list[Panel]] = {"": []}  # the images, then one column an approach
+    for approach in predictions:
+        cases = explained[explained["approach"] == approach]
+        model = load_model(Path(f"models/{approach}.safetensors"))
+        network = fuse_frozen(section(model.network, 0, None)).to(device)
+        panels = []
+        for case in cases.to_dict("records"):
+            member = members[case["id"]]
+            square = central_square(encoded[case["id"]], member, model.preprocessing)
+            pixels = normalise(torch.from_numpy(square[None]).to(device), model.preprocessing)
+            evidence = gradcam(network, pixels, case["prediction"])
+            prediction = names[case["prediction"]]
+            is_right = case["label"] == case["prediction"]
+            panel = explained_panel(square, evidence, prediction, case["confidence"], is_right)
+            panels.append(panel)
+            if approach == next(iter(predictions)):
+                columns[""].append(Panel(square, names[case["label"]]))
+        columns[approach] = panels
+        explained.loc[cases.index, "note"] = [panel.note for panel in panels]
+
+    explained["member"] = explained["id"].map(members)
+    explained["label"] = explained["label"].map(names)
+    explained["prediction"] = explained["prediction"].map(names)
     write_pictures(REPORT / "gradcam", chosen["id"], columns)
-    with atomic(REPORT / "gradcam.csv", REPORT / "gradcam.png") as (csv, png):
-        write_csv(csv, table[["rule", "id", "member", "label", "approach", "prediction", "confidence", "note"]])
-        draw(png, list(chosen["rule"]), columns, params.plots.dpi)
+    with atomic(REPORT / "gradcam.csv", REPORT / "gradcam.png") as (table_file, figure_file):
+        write_csv(table_file, explained[COLUMNS])
+        write_figure(figure_file, list(chosen["rule"]), columns, params.plots.dpi)

@@ -3,6 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
+from pipeline.base.errors import print_note
 from pipeline.base.files import scratch
 from pipeline.data.raw import write_raw
 from pipeline.params import Params
@@ -11,8 +12,7 @@ RAW = Path("data/raw")
 
 
 def main(params: Params) -> None:
-    settings = params.images.model_dump()
-    source = import_module(f"pipeline.sources.{settings['source']}")
-    with scratch(RAW / "archive") as path:
-        archive, index, classes = source.read(settings, path, lambda line: print(f"note: {line}", flush=True))
-        write_raw(RAW, archive, index, classes)
+    source = import_module(f"pipeline.sources.{params.images.source}")
+    with scratch(RAW.with_name("images.tar")) as archive:  # not in RAW, which is an out
+        raw = source.read(params.images, archive, print_note)
+        write_raw(RAW, raw.archive, raw.index, raw.classes)

@@ -1,50 +1,151 @@
-"""One page that shows a person the whole result."""
+"""All results for people: tables, figures, and one page that shows them together."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from pipeline.base.environment import PACKAGES, environment
-from pipeline.base.files import hex_digest, write_text
-from pipeline.data.pixels import Split
-from pipeline.data.raw import read_classes, read_index
+from pipeline.base.files import atomic, hex_digest
+from pipeline.data.archive import Archive
+from pipeline.data.images import central, decode, resize
+from pipeline.data.raw import ARCHIVE, INDEX, read_classes, read_index
+from pipeline.data.tables import write_csv, write_json
+from pipeline.figures import charts
+from pipeline.figures.style import save
 from pipeline.params import Params
+from pipeline.report import comparison
 from pipeline.report.page import Results, page
 
-DATA, REPORT, TEXT = Path("data"), Path("report"), {"class": str, "mistaken_for": str}  # 007 is a name
-SETTINGS = {"transforms", "threads", "precision", "features", "train", "approaches"}
+RAW = Path("data/raw")
+REPORT = Path("report")
+NAMES_ARE_TEXT = {"class": str, "mistaken_for": str}  # a class may be called 007
 
 
 def main(params: Params) -> None:
-    histories, per_class, predictions = (
-        {name: pd.read_csv(f"{folder}/{name}.csv", keep_default_na=False, dtype=TEXT) for name in params.approaches}
-        for folder in ("history", "per_class", "predictions")
+    names = list(params.approaches)
+    evaluations = {name: read_json(f"evaluation/{name}.json") for name in names}
+    histories = {name: read_table(f"history/{name}.csv") for name in names}
+    predictions = {name: read_table(f"predictions/{name}.csv") for name in names}
+    per_class = {name: read_table(f"per_class/{name}.csv") for name in names}
+
+    recipes = {name: approach.recipe(params.train) for name, approach in params.approaches.items()}
+    table = comparison.summary(recipes, evaluations, params.published)
+    differences = comparison.differences(predictions)
+    confusions = {name: comparison.confusion(predictions[name], per_class[name]) for name in names}
+    curves = {name: comparison.curves(history) for name, history in histories.items()}
+    tables = {
+        "comparison": table,
+        "confusion": comparison.concatenated(confusions),
+        "curves": comparison.concatenated(curves),
+        "per_class": comparison.concatenated(per_class),
+    }
+    figures = {
+        "comparison": charts.comparison(table),
+        "confusion": charts.confusion(confusions),
+        "per_class": charts.per_class(per_class),
+        "training_curves": charts.training_curves(histories),
+    }
+    labels = predictions[names[0]]["label"]
+    largest_class = labels.value_counts(normalize=True).max()
+    notes = comparison.notes(table, differences, largest_class)
+    text = comparison.markdown(comparison.rows(table), notes)
+
+    index = read_index(RAW)
+    html = page(
+        Results(
+            table=table,
+            differences=differences,
+            training_curves=figures["training_curves"],
+            comparison=figures["comparison"],
+            histories=histories,
+            per_class=per_class,
+            predictions=predictions,
+            dataset=read_json(REPORT / "dataset.json"),
+            top5=read_table(REPORT / "top5.csv"),
+            alike=read_table(REPORT / "alike.csv"),
+            explained=read_table(REPORT / "gradcam.csv"),
+            pictures=REPORT / "gradcam",
+            classes=read_classes(RAW),
+            index=index,
+            square=RawSquares(index, params.train.resize, params.train.crop),
+            settings=settings(params),
+            digests=digests(params, evaluations),
+            versions=versions(),
+        )
     )
-    index, compared = read_index(DATA / "raw"), json.loads((REPORT / "comparison.json").read_text(encoding="utf-8"))
-    digests = {str(path): hex_digest(path, "sha256") for path in (DATA / "raw/images.tar", DATA / "raw/index.csv")}
-    digests["backbone"] = hex_digest(params.backbone.path, "sha256")
-    metrics = {name: json.loads(Path(f"metrics/{name}.json").read_text(encoding="utf-8")) for name in params.approaches}
-    digests |= {f"weights of {name}": values["weights_sha256"] for name, values in metrics.items()}
-    shown = params.model_dump(include=SETTINGS, exclude_none=True)
-    results = Results(
-        table=pd.DataFrame(compared["approaches"]),
-        differences=compared["differences"],
-        histories=histories,
-        per_class=per_class,
-        predictions=predictions,
-        dataset=json.loads((REPORT / "dataset.json").read_text(encoding="utf-8")),
-        top5=pd.read_csv(REPORT / "top5.csv", keep_default_na=False, dtype=TEXT),
-        explained=pd.read_csv(REPORT / "gradcam.csv", keep_default_na=False, dtype=TEXT),
-        pictures=REPORT / "gradcam",
-        train=Split(DATA / "pixels", "train"),
-        test=Split(DATA / "pixels", "test"),
-        classes=read_classes(DATA / "raw"),
-        members=dict(zip(index["id"], index["member"], strict=True)),
-        crop=params.transforms.crop,
-        settings=yaml.safe_dump({"backbone": {"network": params.backbone.network}} | shown, sort_keys=False),
-        digests=digests,
-        versions={name: value for name, value in environment().items() if name in ("python", *PACKAGES)},
-    )
-    write_text(REPORT / "index.html", page(results))
+
+    outs = [f"{name}.csv" for name in tables] + [f"{name}.png" for name in figures]
+    outs += ["comparison.json", "comparison.md", "index.html"]
+    with atomic("metrics.json", *(REPORT / out for out in outs)) as (metrics, *temporaries):
+        write_json(metrics, comparison.headline(evaluations))
+        paths = dict(zip(outs, temporaries, strict=True))
+        for name, content in tables.items():
+            write_csv(paths[f"{name}.csv"], content)
+        for name, figure in figures.items():
+            save(figure, paths[f"{name}.png"], params.plots.dpi)
+        records = {
+            "approaches": json.loads(table.to_json(orient="records")),
+            "differences": [difference.record() for difference in differences],
+        }
+        write_json(paths["comparison.json"], records)
+        paths["comparison.md"].write_bytes(text.encode())
+        paths["index.html"].write_bytes(html.encode())
+    print(text)
+
+
+class RawSquares:
+    """The central squares of raw images, by their ids: uint8 [crop, crop, 3]."""
+
+    def __init__(self, index: pd.DataFrame, resize: int, crop: int) -> None:
+        self._members = dict(zip(index["id"], index["member"], strict=True))
+        self._archive = Archive(RAW / ARCHIVE)
+        self._resize = resize
+        self._crop = crop
+
+    def __call__(self, image_id: int) -> np.ndarray:
+        member = self._members[image_id]
+        encoded = self._archive.read(member)
+        image = decode(encoded, f"{RAW / ARCHIVE}, {member}")
+        return np.asarray(central(resize(image, self._resize), self._crop))
+
+
+def read_json(path: str | Path) -> Any:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    return pd.read_csv(path, keep_default_na=False, dtype=NAMES_ARE_TEXT)
+
+
+def settings(params: Params) -> str:
+    """What was computed, as sections of params.yaml."""
+    shown: Any = {
+        "backbone": {"network": True},
+        "threads": True,
+        "train": True,
+        "approaches": True,
+    }
+    return yaml.safe_dump(params.model_dump(include=shown, exclude_none=True), sort_keys=False)
+
+
+def digests(params: Params, evaluations: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of inputs and models, as hex digits by what they are of."""
+    found = {
+        "images (data/raw/index.csv has a digest of each)": hex_digest(RAW / INDEX, "sha256"),
+        "backbone": hex_digest(params.backbone.path, "sha256"),
+    }
+    for name, evaluation in evaluations.items():
+        found[f"weights of {name}"] = evaluation["weights_sha256"]
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that compute or write something of a result."""
+    return {
+        name: version for name, version in environment().items() if name in ("python", *PACKAGES)
+    }

@@ -2,49 +2,79 @@
 
 from pathlib import Path
 
-from pipeline.base.checkpoint import Checkpoint, fingerprint
-from pipeline.base.device import torch_device
 from pipeline.base.errors import choose
-from pipeline.base.files import atomic, write_csv
-from pipeline.base.launch import RANK
-from pipeline.data.pixels import Split
-from pipeline.data.raw import read_classes
-from pipeline.models.features import input_module, open_inputs
-from pipeline.models.networks import check_runs, new_network, read_backbone
-from pipeline.models.sections import count_parameters, in_precision, trained_section, unfreeze
-from pipeline.models.storage import save_model
+from pipeline.base.files import atomic
+from pipeline.base.launch import is_first
+from pipeline.compute.device import set_precision, setup_torch
+from pipeline.data.raw import CLASSES, INDEX, read_classes
+from pipeline.data.tables import write_csv
+from pipeline.models.files import Header, save_model
+from pipeline.models.freezing import PartlyTrained, resolve_learning_rates, section
+from pipeline.models.frozen import Inputs, frozen_beginning
+from pipeline.models.networks import dry_run, new_network, read_backbone
 from pipeline.params import Params
-from pipeline.training.fit import few, fit, history, recipe
-
-DATA = Path("data")
+from pipeline.training.batches import limit_images_per_class
+from pipeline.training.checkpoint import Checkpoint, fingerprint
+from pipeline.training.fit import Data, fit, run_epochs
+from stages._inputs import RAW, open_cache, open_views, preprocessing_of, trained_by_others
 
 
 def main(params: Params, name: str) -> None:
-    approach = choose(params.approaches, name, "approaches")
-    settings, backbone, folder = recipe(params.train, approach), Path(params.backbone.path), DATA / approach.input
-    device = torch_device(params.runtime.device, params.threads)
-    splits = [Split(folder, split) for split in ("train", "val")]
-    transforms = params.transforms.model_dump() | {"resize": splits[0].short_side, "crop": splits[1].short_side}
-    inputs = [open_inputs(folder, part, transforms, device, settings.seed, approach.resized_crop) for part in splits]
-    train, val = zip(inputs, [part.labels for part in splits], strict=True)
-    train = few(train, splits[0].ids, settings.images_per_class, settings.seed)
-    classes, state = read_classes(DATA / "raw"), read_backbone(backbone) if approach.initial == "backbone" else None
-    model = new_network(params.backbone.network, state, len(classes), settings.seed, approach.pooled).to(device)
-    rates = unfreeze(model, approach.learning_rates, f"approaches.{name}.learning_rates")
-    check_runs(model, transforms["crop"], f"approaches.{name}")
-    start, precision = input_module(approach.input), approach.precision or params.precision
-    head = in_precision(trained_section(model, start, rates, f"approaches.{name}"), precision, device)
-    header: dict[str, object] = {"approach": name, "network": params.backbone.network, "classes": classes}
-    header |= {"input": approach.input, "transforms": transforms, "parameters": count_parameters(model)}
-    header |= approach.model_dump(include={"flip_averaging", "pooled"}, exclude_none=True)
-    values = [header, approach.model_dump(), settings.model_dump(), params.threads, precision, device.type]
-    files = [backbone, *(folder / file for file in ("train.csv", "val.csv", "train.npy", "val.npy"))]
-    saved = Checkpoint(Path(f".resume/{name}"), fingerprint(files, values))
-    epochs = fit(model, head, rates, train, val, settings, device, saved)
-    rows = history(epochs, settings.epochs, len(train[1]), Path(f"live/{name}.csv"))
-    if RANK:
+    recipe = choose(params.approaches, name, "approaches").recipe(params.train)
+    key = f"approaches.{name}"
+    backbone = params.backbone
+    device = setup_torch(params.runtime.device, params.threads)
+
+    # The network: what is trained, and the frozen beginning before it.
+    classes = read_classes(RAW)
+    state = read_backbone(Path(backbone.path)) if recipe.initial == "backbone" else None
+    model = new_network(backbone.network, state, len(classes), recipe.seed).to(device)
+    rates = resolve_learning_rates(model, recipe.learning_rates, f"{key}.learning_rates")
+    network = PartlyTrained(model, rates, key)
+    dry_run(model, recipe.crop, key)
+    others = trained_by_others(params, recipe, model)
+    frozen = frozen_beginning(model, rates, others, recipe, device)
+    rest = section(model, frozen.end, None)
+    network.trainable_part = set_precision(rest, recipe.precision, device)
+
+    # The images.
+    cache = open_cache(params.runtime)
+    preprocessing = preprocessing_of(params, recipe)
+    train = open_views("train", preprocessing, params.runtime, device, recipe)
+    val = open_views("val", preprocessing, params.runtime, device)
+    split = train.pixels.split
+    rows = limit_images_per_class(split.ids, split.labels, recipe.images_per_class, recipe.seed)
+    data = Data(
+        train=Inputs(train, frozen.parts, cache),
+        val=Inputs(val, frozen.parts, cache),
+        rows=rows,
+        val_labels=val.pixels.split.labels,
+    )
+
+    # Training, which continues where it was interrupted.
+    files = [Path(backbone.path), RAW / CLASSES, RAW / INDEX]
+    values = [name, recipe.model_dump(), backbone.model_dump(), params.threads, device.type]
+    checkpoint = Checkpoint(Path(".resume") / name, fingerprint(files, values))
+    epochs = fit(network, data, recipe, device, checkpoint)
+    history = run_epochs(epochs, recipe, len(rows), Path("live") / f"{name}.csv")
+
+    if not is_first():
         return
+    header = Header(
+        approach=name,
+        network=backbone.network,
+        classes=classes,
+        resize=recipe.resize,
+        crop=recipe.crop,
+        mean=backbone.mean,
+        std=backbone.std,
+        precision=recipe.precision,
+        flip_averaging=recipe.flip_averaging,
+        initial=recipe.initial,
+        trained=list(rates),
+        parameters=network.count_parameters(),
+    )
     with atomic(f"history/{name}.csv", f"models/{name}.safetensors") as (history_file, model_file):
-        write_csv(history_file, rows)
+        write_csv(history_file, history)
         save_model(model_file, model, header)
-    saved.discard()
+    checkpoint.discard()

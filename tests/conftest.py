@@ -1,4 +1,4 @@
-"""Tests run the real thing, small: real files, real DVC, a network of full depth on images of 32 pixels."""
+"""Tests run the real thing, small: real files, real DVC, images of 32 pixels, a small network."""
 
 import io
 import os
@@ -19,10 +19,13 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
+from pipeline.models.files import Header
 from pipeline.params import read_yaml
 from tools.sandbox import PROJECT, commit, environment, merge, update
 
-# The demo, smaller: a whole run takes well under a minute. On one thread, as the tests run side by side.
+# The demo, smaller, with a network of 0.3 million weights in place of ResNet18's 11 million: a run
+# takes 40 s on 2 cores, most of it to start Python. On one thread, as tests run side by side.
+NETWORK = "shufflenet_v2_x0_5"
 TINY: dict[str, Any] = merge(
     read_yaml(PROJECT / "tools" / "demo.yaml"),
     {
@@ -35,39 +38,53 @@ TINY: dict[str, Any] = merge(
                 "size": 40,
             },
             "backbone": {
+                "network": NETWORK,
                 "species": 3,
-                "images_per_species": 4,
+                "images_per_species": 8,
                 "size": 36,
                 "crop": 32,
-                "epochs": 1,
+                "epochs": 10,
                 "batch_size": 4,
+                "learning_rate": 1.0e-2,
                 "threads": 1,
             },
         },
+        "backbone": {"network": NETWORK},
         "threads": 1,
-        "transforms": {"resize": 36, "crop": 32},
-        "train": {"epochs": 2, "batch_size": 8},
-        "approaches": {"random_features": None},
-        "alike": [],
+        "train": {"resize": 36, "crop": 32, "epochs": 2, "batch_size": 8},
+        "approaches": {
+            "fine_tuning": {"learning_rates": {"layer4": None, "conv5": 1.0e-3}},
+            "random_features": None,
+        },
         "explain": {"mistakes": 1, "disagreements": 1, "typical": 1},
         "plots": {"dpi": 40},
     },
 )
 
 
+def needs_a_run(item: pytest.Item) -> bool:
+    """Whether a test works on the finished run (``copy`` is one of its copies)."""
+    return "project" in getattr(item, "fixturenames", ())
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those on a finished run first, the longest before all: one worker makes the run while others do the rest."""
+    """Mark the tests that need a finished run, and let them begin.
 
-    def late(item: pytest.Item) -> tuple[bool, bool]:
-        return "project" not in getattr(item, "fixturenames", ()), "tests/tools" not in item.nodeid
+    The longest are first. While one worker makes the run, the others do the rest.
+    """
+    for item in items:
+        if needs_a_run(item):
+            item.add_marker("pipeline")
+    items.sort(key=lambda item: (not needs_a_run(item), "tests/tools" not in item.nodeid))
 
-    items.sort(key=late)
 
-
-# No Python process that the tests start reaches another machine either: it reads PYTHONPATH, and writes to CONNECTIONS.
+# No Python process that the tests start reaches another machine either: Python finds
+# sitecustomize.py by PYTHONPATH, and what it refuses is written to CONNECTIONS.
 OFFLINE = Path(__file__).parent / "offline"
 os.environ["PYTHONPATH"] = str(OFFLINE)
-CONNECTIONS = Path(os.environ.setdefault("CONNECTIONS", str(Path(tempfile.mkdtemp()) / "connections.txt")))
+CONNECTIONS = Path(
+    os.environ.setdefault("CONNECTIONS", str(Path(tempfile.mkdtemp()) / "connections.txt"))
+)
 runpy.run_path(str(OFFLINE / "sitecustomize.py"))
 
 
@@ -78,15 +95,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = 1
 
 
-# Of a model's file.
-HEADER: dict[str, Any] = {
-    "approach": "fine_tuning",
-    "network": "resnet18",
-    "classes": ["a", "b", "c"],
-    "input": "pixels",
-    "transforms": {"resize": 36, "crop": 32, "flip": 0.5, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]},
-    "parameters": {"total": 2, "trainable": 1},
-}
+HEADER = Header(
+    approach="fine_tuning",
+    network=NETWORK,
+    classes=["a", "b", "c"],
+    resize=36,
+    crop=32,
+    mean=[0.5, 0.5, 0.5],
+    std=[0.2, 0.2, 0.2],
+    precision="fp32",
+    flip_averaging=False,
+    initial="backbone",
+    trained=["conv5", "fc"],
+    parameters={"total": 2, "trainable": 1},
+)
 
 # A shell's background jobs, and all that they start, ignore Ctrl-C; the tests of it need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -104,7 +126,10 @@ def two_threads() -> Iterator[None]:
 
 @pytest.fixture
 def run() -> Run:
-    """Runs ``python -m ARGUMENTS`` in a directory, as a user would, and returns exit code and output."""
+    """Runs ``python -m ARGUMENTS`` in a directory, as a user would.
+
+    Returns exit code and output.
+    """
 
     def call(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -121,9 +146,10 @@ def run() -> Run:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A copy of the project with tiny params, after `dvc repro`. Tests that change it change it back.
+    """A copy of the project with tiny params, after `dvc repro`.
 
-    Run once, however many processes the tests are spread over (pytest-xdist); each has a copy of its own.
+    Tests that change it change it back. It is run once, however many processes the tests are spread
+    over (pytest-xdist), and each process has a copy of its own.
     """
     own = tmp_path_factory.getbasetemp()
     shared = own if worker_id == "master" else own.parent

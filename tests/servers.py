@@ -1,4 +1,4 @@
-"""Servers on loopback that hold a team's results: S3 (moto's) and SSH."""
+"""Servers on loopback for the results of a team: S3 (moto) and SSH."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -12,35 +12,46 @@ import boto3
 from moto.server import ThreadedMotoServer
 
 HOST = "127.0.0.1"
-Settings = dict[str, str]  # of `dvc remote modify`, and url
+Settings = dict[str, str]  # url, and further settings of `dvc remote modify`
 
 
 @contextmanager
 def s3() -> Iterator[Settings]:
-    """A bucket of an S3 server."""
+    """An S3 server with one bucket."""
     server = ThreadedMotoServer(HOST, 0, verbose=False)
     server.start()
     try:
         endpoint = f"http://{HOST}:{server.get_host_and_port()[1]}"
-        keys = {"access_key_id": "testing", "secret_access_key": "testing"}
-        client = boto3.client("s3", "us-east-1", endpoint_url=endpoint, **{f"aws_{key}": keys[key] for key in keys})
+        client = boto3.client(
+            "s3",
+            region_name="us-east-1",
+            endpoint_url=endpoint,
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
         client.create_bucket(Bucket="bucket")
-        yield {"url": "s3://bucket/flowers", "endpointurl": endpoint, "region": "us-east-1"} | keys
+        yield {
+            "url": "s3://bucket/flowers",
+            "endpointurl": endpoint,
+            "region": "us-east-1",
+            "access_key_id": "testing",
+            "secret_access_key": "testing",
+        }
     finally:
         server.stop()
 
 
 class _Server(asyncssh.SSHServer):
     def begin_auth(self, username: str) -> bool:
-        return False  # whoever comes
+        return False  # nobody has to authenticate
 
 
 @contextmanager
 def ssh(root: Path, refuse: Callable[[], Exception | None] = lambda: None) -> Iterator[Settings]:
-    """An SSH server that gives the folder ``root`` by SFTP.
+    """An SSH server that gives access to the folder ``root`` by SFTP.
 
     Args:
-        refuse: asked whenever a file is to be written; what it returns is the server's answer.
+        refuse: is called for every write to a file; an exception that it returns is the answer.
     """
 
     class Files(asyncssh.SFTPServer):
@@ -48,16 +59,20 @@ def ssh(root: Path, refuse: Callable[[], Exception | None] = lambda: None) -> It
             super().__init__(channel, chroot=str(root).encode())
 
         def write(self, file_obj: object, offset: int, data: bytes) -> int:
-            if answer := refuse():
+            answer = refuse()
+            if answer:
                 raise answer
             return super().write(file_obj, offset, data)  # type: ignore[return-value]
 
     root.mkdir(exist_ok=True)
-    loop, port = asyncio.new_event_loop(), Future[int]()
+    loop = asyncio.new_event_loop()
+    port = Future[int]()
 
     async def listen() -> None:
-        keys = [asyncssh.generate_private_key("ssh-ed25519")]
-        server = await asyncssh.listen(HOST, 0, server_factory=_Server, server_host_keys=keys, sftp_factory=Files)
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        server = await asyncssh.listen(
+            HOST, 0, server_factory=_Server, server_host_keys=[key], sftp_factory=Files
+        )
         port.set_result(server.get_port())
 
     def serve() -> None:

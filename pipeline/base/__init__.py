@@ -1,1 +1,1 @@
-"""Files, errors, arrays, threads, devices: what is about neither images nor networks."""
+"""Files, cache, errors, threads, launchers: nothing about images or networks, and no torch."""

@@ -1,4 +1,4 @@
-"""The environment in which a stage runs: what rounding and encoding depend on beside code and params."""
+"""The environment of a stage: what rounding and encoding depend on besides code and params."""
 
 import importlib.metadata
 import os
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Those that compute or write something of an out, and the one that runs the stages.
+# Packages that compute or write part of an out, and the one that runs the stages.
 PACKAGES = [
     "numpy",
     "torch",
@@ -22,14 +22,30 @@ PACKAGES = [
     "onnxscript",
     "dvc",
 ]
-# Variables with which libraries compute otherwise, by how their names begin. OMP_THREAD_LIMIT=1 even hangs.
-VARIABLES = re.compile(
-    "(ATEN|CUBLAS(?!_WORKSPACE)|CUDNN|DNNL|GOMP|JSIMD|KMP|MKL|NPY|NVIDIA_TF32|OMP|ONEDNN|OPENBLAS|TORCH_(ALLOW_TF32|CUDNN))_"
-)
+# How the names of variables begin that change what libraries compute. CUBLAS_WORKSPACE_CONFIG is
+# set by the pipeline itself.
+PREFIXES = [
+    "ATEN",
+    "CUBLAS(?!_WORKSPACE)",
+    "CUDNN",
+    "DNNL",
+    "GOMP",
+    "JSIMD",
+    "KMP",
+    "MKL",
+    "NPY",
+    "NVIDIA_TF32",
+    "OMP",  # OMP_THREAD_LIMIT=1 even makes torch hang
+    "ONEDNN",
+    "OPENBLAS",
+    "TORCH_ALLOW_TF32",
+    "TORCH_CUDNN",
+]
+VARIABLES = re.compile(f"({'|'.join(PREFIXES)})_")
 
 
 def discard_variables() -> list[str]:
-    """Remove the variables that change the arithmetic from this process's environment; returns their names.
+    """Remove variables that change the arithmetic from ``os.environ``; returns their names.
 
     To be called before the libraries are loaded, which read them once.
     """
@@ -40,21 +56,19 @@ def discard_variables() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """What rounding and encoding depend on beside code and params: versions, CPU, GPU. Nothing of who, where or when.
+    """Versions, CPU and GPU; nothing that says who ran the stage, where or when.
 
-    A GPU is named only where this process has computed on it.
+    A GPU is named only if this process has computed on it.
     """
-    from PIL import features  # here, because a stage may not need it
+    from PIL import features  # not at the top: not every caller needs Pillow
 
     system = " ".join([platform.system(), platform.machine(), *platform.libc_ver()]).strip()
     record = {"python": platform.python_version(), "platform": system, "cpu": _cpu()}
     for package in PACKAGES:
-        try:
-            record[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # dvc may live in an environment of its own
-            record[package] = "not installed"
+        record[package] = _version(package)
     record["jpeg"] = str(features.version("libjpeg_turbo") or features.version("jpg"))
-    if torch := sys.modules.get("torch"):
+    torch = sys.modules.get("torch")  # only if the stage has imported it
+    if torch:
         record["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
         if torch.cuda.is_initialized():
             record["gpu"] = torch.cuda.get_device_name()
@@ -63,8 +77,15 @@ def environment() -> dict[str, str]:
     return record
 
 
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # DVC may be in an environment of its own
+        return "not installed"
+
+
 def _cpu() -> str:
-    """The CPU's model, where Linux tells it with its numbers: virtual machines call many generations by one name."""
+    """The CPU's model: name, family and number on Linux (virtual machines reuse names)."""
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8") if info.exists() else ""
     lines = dict(re.findall(r"^(model name|cpu family|model)\s*: (.+)$", text, re.MULTILINE))
@@ -72,9 +93,10 @@ def _cpu() -> str:
 
 
 def _driver() -> str:
-    """The NVIDIA driver's version, which torch does not tell."""
+    """The version of NVIDIA's driver, which torch does not know."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[0]
     except (OSError, subprocess.CalledProcessError, IndexError):
         return "unknown"

@@ -1,4 +1,4 @@
-"""Errors for people: one line that says what is wrong, where, and what to do."""
+"""Errors and notes for people: one line that says what is wrong, where, and what to do."""
 
 import errno
 import sys
@@ -8,32 +8,39 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-
-SPACE, RIGHTS, MEMORY = "free some space", "let yourself read and write there", "free some memory"
-FAULTS = {  # of the machine, not of the program: what a person does about them
-    errno.ENOSPC: SPACE,
-    errno.EDQUOT: SPACE,
-    errno.EROFS: RIGHTS,
-    errno.EACCES: RIGHTS,
-    errno.EPERM: RIGHTS,
-    errno.EIO: "save what matters, the disk may be failing",
-    errno.ENOMEM: MEMORY,
+FREE_SPACE = "free some space"
+FREE_MEMORY = "free some memory"
+GET_PERMISSION = "get permission to read and write there"
+ADVICE = {  # by the number of a system error: what a person can do about it
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
+    errno.EROFS: GET_PERMISSION,
+    errno.EACCES: GET_PERMISSION,
+    errno.EPERM: GET_PERMISSION,
+    errno.EIO: "save your data, the disk may be failing",
+    errno.ENOMEM: FREE_MEMORY,
 }
+LISTED = 10  # names in a message
 
 
 class UserError(Exception):
-    """Something the user can mend. Its text says what is wrong, where, and what to do.
+    """An error that the user can fix. Its text says what is wrong, where, and what to do.
 
-    Names from files stand in it, so what is no printable character (a terminal would obey some) is escaped.
+    Unprintable characters are escaped: names from files are part of the text, and a terminal would
+    obey some of them.
     """
 
     def __init__(self, text: str) -> None:
-        super().__init__("".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text))
+        printable = (c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+        super().__init__("".join(printable))
 
 
 @contextmanager
 def for_people() -> Iterator[None]:
-    """A :class:`UserError` or a fault of the machine becomes one line on stderr and exit code 1, Ctrl-C code 130."""
+    """Turn errors that are not bugs into one line on stderr and an exit code.
+
+    A :class:`UserError` and a fault of the machine (disk, memory) exit with 1, Ctrl-C with 130.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -42,36 +49,47 @@ def for_people() -> Iterator[None]:
     except UserError as error:
         sys.exit(f"error: {error}")
     except (OSError, MemoryError, RuntimeError) as error:
-        if fault := _fault(error):
-            sys.exit(f"error: {fault}, then run it again: what is finished stays")
+        fault = _describe_fault(error)
+        if fault:
+            sys.exit(f"error: {fault}, then run it again: finished stages are kept")
         raise
 
 
-def _fault(error: Exception) -> str:
-    """What is wrong with the machine, where, and what to do; empty for an error of the program."""
-    # NumPy raises a MemoryError, torch a RuntimeError: "can't allocate memory", or "CUDA out of memory".
-    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
-        return f"out of memory; {MEMORY}"
-    if not isinstance(error, OSError) or error.errno not in FAULTS:
-        return ""
-    return f"{error.filename or 'writing or reading'}: {error.strerror}; {FAULTS[error.errno]}"
+def _describe_fault(error: Exception) -> str:
+    """What is wrong with the machine, where, and what to do; empty for a bug."""
+    # NumPy raises MemoryError; torch RuntimeError ("can't allocate memory", "CUDA out of memory").
+    is_memory = "allocate memory" in str(error) or "out of memory" in str(error)
+    if isinstance(error, MemoryError) or is_memory:
+        return f"out of memory; {FREE_MEMORY}"
+    if isinstance(error, OSError) and error.errno in ADVICE:
+        place = error.filename or "reading or writing"
+        return f"{place}: {error.strerror}; {ADVICE[error.errno]}"
+    return ""
+
+
+def print_note(line: str) -> None:
+    """Print a line about something that is not an error, but perhaps unexpected."""
+    print(f"note: {line}", flush=True)
 
 
 def choose(choices: Mapping[str, Value], name: str, key: str) -> Value:
-    """The one of ``choices`` that is called ``name``.
+    """The element of ``choices`` with this name.
 
     Args:
         key: the params key that holds them, for the message.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: no element has this name.
     """
     if name not in choices:
-        raise UserError(f"params.yaml: {key} has no {name!r}; it has {', '.join(choices) or 'nothing'}")
+        names = ", ".join(choices) or "nothing"
+        raise UserError(f"params.yaml: {key} has no {name!r}; it has {names}")
     return choices[name]
 
 
 def listed(names: Sequence[str]) -> str:
     """The first ten of ``names`` on one line, and how many more there are."""
-    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
-    return ", ".join(map(repr, names[:10])) + more
+    text = ", ".join(map(repr, names[:LISTED]))
+    if len(names) > LISTED:
+        text += f" and {len(names) - LISTED:,} more"
+    return text

@@ -1,6 +1,7 @@
-"""A stage in several processes, on one machine or more, by a launcher such as torchrun.
+"""A stage in several processes, started by a launcher such as torchrun.
 
-The launcher sets RANK (of a process, from 0) and WORLD_SIZE (their number); without one there is one process.
+The launcher sets two variables of the environment: RANK (the number of this process, from 0) and
+WORLD_SIZE (how many there are). Only this file and pipeline/compute/processes.py use them.
 """
 
 import ctypes
@@ -10,48 +11,94 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pipeline.base.errors import UserError
 
-OTHER = "another process failed, or let this one wait for too long"
-RANK, SIZE = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+RANK = int(os.environ.get("RANK", 0))
+SIZE = int(os.environ.get("WORLD_SIZE", 1))
+# Of an error that only says that another process failed.
+OTHER = "another process failed, or made this one wait for too long"
+PR_SET_PDEATHSIG = 1  # prctl: the signal to receive when the parent process ends
 
 
-def launch(words: str, stage: Sequence[str]) -> None:
-    """Run a stage (its name and argument) by a launcher; what it prints goes through.
+def is_launched() -> bool:
+    """Whether a launcher started this process."""
+    return "RANK" in os.environ
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes files and prints, as it is without a launcher."""
+    return RANK == 0
+
+
+def launch(launcher: str, stage: Sequence[str]) -> None:
+    """Run a stage by a launcher; what it prints is passed on.
 
     Args:
-        words: the launcher with its options, as ``runtime.launch`` says them; $NAME is a variable of the environment.
+        launcher: the program with its options, as in ``runtime.launch``; $NAME is a variable of the
+            environment.
+        stage: name and argument of the stage.
 
     Raises:
-        UserError: there is no such program, or a process failed or was killed, for which the launcher ends all.
+        UserError: there is no such program, or a process failed or was killed (the launcher then
+            ends the others).
     """
-    command = [*shlex.split(os.path.expandvars(words)), "-m", "stages", *stage]
-    end = _end_with_parent if sys.platform == "linux" else None
+    setting = f"runtime.launch = {launcher!r}"
+    command = [*shlex.split(os.path.expandvars(launcher)), "-m", "stages", *stage]
     try:
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", preexec_fn=end)
+        process = subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        )
     except OSError as error:
-        raise UserError(f"params.yaml: runtime.launch = {words!r}: {command[0]}: {error.strerror}") from None
-    errors, report = [], ""  # for people, of the processes; of the launcher, or of a process that has a bug
+        raise UserError(f"params.yaml: {setting}: {command[0]}: {error.strerror}") from None
     with process:
-        for line in process.stderr or ():
-            if report or line.startswith("Traceback "):
-                report += line
-            elif line.startswith("error: "):
-                errors += [line.removeprefix("error: ").strip()] if OTHER not in line else []
-            elif not re.match(r"[EWI]\d{4} ", line):  # a launcher's own log
-                sys.stderr.write(line)
-    if not process.returncode:
+        errors, tracebacks = _split_messages(process.stderr or ())
+    if process.returncode == 0:
         return
-    before, _, last = report.rpartition("Traceback ")
+    # The last traceback is the launcher's own; one before it is of a bug in a stage.
+    before, _, last = tracebacks.rpartition("Traceback ")
     sys.stderr.write(before)
-    codes = [int(code) for code in re.findall(r"exitcode *: (-?\d+)", last)]
-    codes.sort(key=lambda code: (code == -signal.SIGTERM, code))  # which the launcher sends to the others
-    why = f"a process ended with {codes[0]}" if codes else (report.strip().splitlines() or ["it failed"])[-1]
-    raise UserError(errors[0] if errors else f"runtime.launch = {words!r}: {why}; nothing was written, run it again")
+    if errors:
+        raise UserError(errors[0])
+    raise UserError(f"{setting}: {_reason(last)}; nothing was written, run it again")
+
+
+def _split_messages(lines: Iterable[str]) -> tuple[list[str], str]:
+    """Sort what the processes and the launcher print on stderr; other lines are passed on.
+
+    Returns:
+        Errors of the processes for people, but not those of processes that wait for a failed one;
+        and everything from the first traceback on.
+    """
+    errors = []
+    tracebacks = ""
+    for line in lines:
+        if tracebacks or line.startswith("Traceback "):
+            tracebacks += line
+        elif line.startswith("error: "):
+            if OTHER not in line:
+                errors.append(line.removeprefix("error: ").strip())
+        elif not re.match(r"[EWI]\d{4} ", line):  # torchrun's own log
+            sys.stderr.write(line)
+    return errors, tracebacks
+
+
+def _reason(report: str) -> str:
+    """Why the launcher failed, from its traceback."""
+    codes = [int(code) for code in re.findall(r"exitcode *: (-?\d+)", report)]
+    if codes:
+        # The launcher sends SIGTERM to the other processes, so any other code says more.
+        first = min(codes, key=lambda code: (code == -signal.SIGTERM, code))
+        return f"a process ended with {first}"
+    lines = report.strip().splitlines()
+    return lines[-1] if lines else "it failed"
 
 
 def _end_with_parent() -> None:
-    """Let the system end this process with the one that started it, which may be killed."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    """Let the system end this process when its parent ends, which may be killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Work spread over threads, with results in order."""
+"""Work on several threads, with the results in order."""
 
 import os
 from collections import deque
@@ -9,24 +9,31 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+ITEMS_AHEAD = 4  # for each thread; bounds the memory
 
-def parallel_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """``map`` on threads (Pillow decodes and resizes outside the interpreter lock), results in the order of the items.
 
-    Reads only a few items ahead, so memory stays bounded however many there are.
+def parallel_map(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[Result]:
+    """``map`` on ``workers`` threads; results come in the order of the items.
+
+    Threads help because Pillow decodes and resizes without Python's global lock. Only a few items
+    are read ahead, so memory stays bounded.
     """
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Result]] = deque()
+        futures: deque[Future[Result]] = deque()
         for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            futures.append(pool.submit(function, item))
+            if len(futures) > ITEMS_AHEAD * workers:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
 
 
 def cpu_workers(setting: int | str) -> int:
-    """Number of worker threads for ``runtime.workers``: a positive number, or ``auto`` (one per usable core)."""
+    """Number of threads for ``runtime.workers``: a number, or ``auto`` (one per usable core)."""
     if isinstance(setting, int):
         return setting
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # Linux; leaves out cores that this process may not use
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

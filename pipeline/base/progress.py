@@ -1,4 +1,4 @@
-"""Long work is seen: a bar on a terminal, else a plain line every half minute. Nothing of it is in any out."""
+"""Progress of long work: a bar on a terminal, otherwise a line every half minute. On stderr."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 Item = TypeVar("Item")
-INTERVAL = 30.0  # seconds between plain lines
+INTERVAL = 30.0  # seconds between two lines
 
 
 def progress(
@@ -19,29 +19,66 @@ def progress(
     count: Callable[[Item], int] = lambda item: 1,
     before: int = 0,
 ) -> Iterator[Item]:
-    """Pass ``items`` on, showing how many of ``total`` are done, the rate and the time left, on stderr.
+    """Yield ``items``, and show how many of ``total`` are done, the rate and the time left.
 
     Args:
-        what: is done, in a few words.
+        what: a name of the work, in a few words.
         unit: what ``total`` counts.
-        count: how many of them an item is.
-        before: how many an earlier run did.
+        count: how many units an item is.
+        before: units that an earlier run did.
     """
-    if sys.stderr.isatty():
-        with tqdm(total=total, initial=before, desc=what, unit=f" {unit}", unit_scale=True, dynamic_ncols=True) as bar:
-            for item in items:
-                yield item
-                bar.update(count(item))
-        return
-    done, start = before, time.monotonic()
+    show = _with_bar if sys.stderr.isatty() else _with_lines
+    return show(items, total, what, unit, count, before)
+
+
+def _with_bar(
+    items: Iterable[Item],
+    total: int,
+    what: str,
+    unit: str,
+    count: Callable[[Item], int],
+    before: int,
+) -> Iterator[Item]:
+    bar = tqdm(
+        total=total,
+        initial=before,
+        desc=what,
+        unit=f" {unit}",
+        unit_scale=True,
+        dynamic_ncols=True,
+    )
+    with bar:
+        for item in items:
+            yield item
+            bar.update(count(item))
+
+
+def _with_lines(
+    items: Iterable[Item],
+    total: int,
+    what: str,
+    unit: str,
+    count: Callable[[Item], int],
+    before: int,
+) -> Iterator[Item]:
+    done = before
+    start = time.monotonic()
     shown = start
     for item in items:
         yield item
         done += count(item)
         now = time.monotonic()
-        if now - shown >= INTERVAL:
-            shown = now
-            meter = tqdm.format_meter(
-                done, total, now - start, ncols=0, prefix=what, unit=f" {unit}", unit_scale=True, initial=before
-            )
-            print(meter, file=sys.stderr, flush=True)
+        if now - shown < INTERVAL:
+            continue
+        shown = now
+        line = tqdm.format_meter(
+            done,
+            total,
+            now - start,
+            ncols=0,
+            prefix=what,
+            unit=f" {unit}",
+            unit_scale=True,
+            initial=before,
+        )
+        print(line, file=sys.stderr, flush=True)

@@ -1,132 +1,188 @@
-"""Pixels: every image decoded and resized once, packed into one file per split, read back one by one.
+"""Decoded pixels: the images of a split, decoded and resized once and kept in the cache.
 
-A split is two files: ``NAME.npy``, the pixels of all its images one behind another (uint8 [bytes]: RGB, rows from
-the top), and ``NAME.csv``, a row an image: id, label, offset (of its first byte), height, width.
+An entry of the cache holds ``SHARD`` images one behind another (uint8 [bytes]: RGB, rows from the
+top), and their heights and widths. Where the cache has no room, images are decoded when needed.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import features
 
-from pipeline.base.arrays import ArrayReader, ArrayWriter
+from pipeline.base.cache import Cache, Entry, source_digest
 from pipeline.base.errors import UserError
 from pipeline.base.parallel import parallel_map
-from pipeline.data.images import central, centre, decode, resize
+from pipeline.base.progress import progress
+from pipeline.data.archive import Archive
+from pipeline.data.images import Preprocessing, central, centre, decode, resize
+
+SHARD = 256  # images in an entry of the cache: 40 to 70 MB at 256 pixels
+DECODERS = ("pil", "libjpeg_turbo", "jpg", "zlib", "libtiff", "webp", "avif")
 
 
-def pack(
-    images: Iterable[tuple[int, str, bytes]],
-    split_of: Mapping[int, str],
-    files: Mapping[str, ArrayWriter],
-    short_side: int,
-    crop: int,
-    workers: int,
-) -> pd.DataFrame:
-    """Decode, resize and append every image to the file of its split; the same bytes for any number of workers.
-
-    Images of train stay whole, for they are cropped at random later; of the others the central square stays.
-
-    Args:
-        images: id, name (for messages) and encoded bytes of each.
-        split_of: the split of each, by its id.
-
-    Returns:
-        One row an image: id, offset (bytes), height, width (pixels), in the order they came.
-
-    Raises:
-        UserError: images cannot be decoded; it names them all.
-    """
-
-    def shrink(encoded: tuple[int, str, bytes]) -> tuple[int, Image.Image | str]:
-        number, name, content = encoded
-        try:
-            image = resize(decode(content, name), short_side)
-        except UserError as error:
-            return number, str(error)
-        if split_of[number] != "train":
-            image = central(image, crop)
-        return number, image
-
-    places, faults = [], []
-    for number, image in parallel_map(shrink, images, workers):
-        if isinstance(image, str):
-            faults.append(image)
-            continue
-        file = files[split_of[number]]
-        places.append((number, file.length, image.height, image.width))
-        file.append(np.asarray(image).reshape(-1))
-    if faults:
-        raise UserError("; ".join(faults[:10]) + (f"; and {len(faults) - 10:,} more" if len(faults) > 10 else ""))
-    return pd.DataFrame(places, columns=["id", "offset", "height", "width"])
-
-
+@dataclass(frozen=True)
 class Split:
-    """One packed split.
+    """The images of a split, in the order of the index.
 
     Attributes:
-        name: of the split.
-        ids, labels: int64 arrays [n], in the order of the index.
+        name: train, val or test.
+        members: names in the archive.
+        ids, labels: int64 [n].
+        digests: SHA-256 of the encoded images, hex.
     """
 
-    def __init__(self, directory: Path, name: str) -> None:
-        """Read ``directory/name.csv``; ``directory/name.npy`` is opened when the first image is asked for.
-
-        Raises:
-            UserError: no such table.
-        """
-        self.name, self._file, path = name, directory / f"{name}.npy", directory / f"{name}.csv"
-        try:
-            index = pd.read_csv(path)[["id", "label", "offset", "height", "width"]].astype("int64")
-        except (KeyError, ValueError, OverflowError) as error:
-            raise UserError(f"{path}: damaged ({' '.join(str(error).split())}); run dvc repro prepare") from None
-        self.ids = index["id"].to_numpy(copy=True)  # copies, for torch takes writable arrays only
-        self.labels = index["label"].to_numpy(copy=True)
-        self._places = index[["offset", "height", "width"]].to_numpy()
-
-    @cached_property
-    def _pixels(self) -> ArrayReader:
-        pixels, (offset, height, width) = ArrayReader(self._file), self._places.T
-        size = height * width * 3
-        inside = (offset >= 0) & (height > 0) & (width > 0) & (offset + size <= pixels.shape[0])
-        if pixels.shape != (size.sum(),) or not inside.all():
-            raise UserError(f"{self._file}: {pixels.shape[0]:,} bytes do not fit its index; run dvc repro prepare")
-        return pixels
+    name: str
+    members: list[str]
+    ids: np.ndarray
+    labels: np.ndarray
+    digests: list[str]
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
-    def short_side(self) -> int:
-        """Short side of the images as they are stored, pixels; of val and test, the side of their central squares."""
-        return int(self._places[0, 1:].min())
+
+def read_split(index: pd.DataFrame, name: str) -> Split:
+    """One split of an index as :func:`pipeline.data.raw.read_index` gives it."""
+    rows = index[index["split"] == name]
+    return Split(
+        name,
+        rows["member"].tolist(),
+        rows["id"].to_numpy("int64", copy=True),  # copies, for torch takes writable arrays only
+        rows["label"].to_numpy("int64", copy=True),
+        rows["sha256"].tolist(),
+    )
+
+
+@dataclass
+class Pixels:
+    """The decoded images of a split at one size.
+
+    Images of train stay whole, for they are cropped at random later; of the others the central
+    square is kept.
+
+    Attributes:
+        archive: the file that holds the encoded images.
+        preprocessing: of which resize and crop matter here.
+        workers: threads that decode.
+    """
+
+    archive: Path
+    split: Split
+    preprocessing: Preprocessing
+    cache: Cache
+    workers: int
+    _lock: Lock = field(default_factory=Lock)
+    _archive_lock: Lock = field(default_factory=Lock)
+    _shards: list[Entry | None] | None = None
+    _open_archive: Archive | None = None
 
     def image(self, row: int) -> np.ndarray:
         """Image ``row``: uint8 [height, width, 3].
 
         Raises:
-            UserError: the file of pixels is damaged or does not belong to the index.
+            UserError: images cannot be decoded; it names them.
         """
-        offset, height, width = self._places[row]
-        return self._pixels.read(offset, height * width * 3).reshape(height, width, 3)
+        number, place = divmod(int(row), SHARD)
+        if entry := self._entries()[number]:
+            try:
+                return _image(entry, place)
+            except OSError:  # another process made room meanwhile
+                pass
+        return self._decode(int(row))
 
-    def central(self, rows: Iterable[int], crop: int) -> np.ndarray:
+    def central(self, rows: Iterable[int]) -> np.ndarray:
         """The central squares of the images ``rows``: uint8 [len(rows), crop, crop, 3]."""
+        side = self.preprocessing.crop
         squares = []
         for image in map(self.image, rows):
-            top, left = centre(image.shape[0], image.shape[1], crop)
-            squares.append(image[top : top + crop, left : left + crop])
+            top, left = centre(image.shape[0], image.shape[1], side)
+            squares.append(image[top : top + side, left : left + side])
         return np.stack(squares)
 
+    def largest_size(self) -> int:
+        """Bytes that all images have if they are half as long again as wide, as photographs are."""
+        size = self.preprocessing
+        places = 1.5 * size.resize**2 if self._keeps_whole() else size.crop**2
+        return int(3 * places) * len(self.split)
 
-def identical(splits: Iterable[Split], crop: int) -> list[list[int]]:
-    """Groups of two or more images (ids), in whatever splits, whose central squares have the same pixels."""
-    groups: dict[bytes, list[int]] = {}
-    for split in splits:
-        for row, number in enumerate(split.ids.tolist()):
-            groups.setdefault(hashlib.sha256(split.central([row], crop).tobytes()).digest(), []).append(number)
-    return [numbers for numbers in groups.values() if len(numbers) > 1]
+    def key(self, start: int, stop: int) -> dict[str, object]:
+        """All that determines the pixels of the images ``start`` to ``stop``, for the cache."""
+        return {
+            "images": _joint_digest(self.split.digests[start:stop]),
+            "resize": self.preprocessing.resize,
+            "crop": "whole images" if self._keeps_whole() else self.preprocessing.crop,
+            "decoders": {name: features.version(name) for name in DECODERS},
+            "code": source_digest("pipeline/data/images.py", "pipeline/data/pixels.py"),
+        }
+
+    def _keeps_whole(self) -> bool:
+        return self.split.name == "train"
+
+    def _entries(self) -> list[Entry | None]:
+        """The cache's entry for each shard, or None where there is none and no room for one."""
+        with self._lock:
+            if self._shards is None:
+                self._shards = list(self._open())
+            return self._shards
+
+    def _open(self) -> Iterator[Entry | None]:
+        """Open each shard in the cache; decode and store those that are not there."""
+        faults: list[str] = []
+        has_room = True
+        starts = range(0, len(self.split), SHARD)
+        for start in progress(starts, len(starts), f"pixels of {self.split.name}", "shards"):
+            stop = min(start + SHARD, len(self.split))
+            entry = self.cache.get("pixels", self.key(start, stop))
+            if entry is None and has_room and self.cache.limit:
+                decoded = self._decode_all(range(start, stop), faults)
+                if not faults:
+                    content = np.concatenate([image.reshape(-1) for image in decoded])
+                    sizes = [image.shape[:2] for image in decoded]
+                    entry = self.cache.put("pixels", self.key(start, stop), content, sizes)
+                    has_room = entry is not None
+            yield entry
+        if faults:
+            shown = "; ".join(faults[:10])
+            raise UserError(shown + (f"; and {len(faults) - 10:,} more" if faults[10:] else ""))
+
+    def _decode_all(self, rows: Iterable[int], faults: list[str]) -> list[np.ndarray]:
+        """Decode on several threads; what is wrong with images that cannot be, goes to faults."""
+
+        def decode_or_say(row: int) -> np.ndarray | str:
+            try:
+                return self._decode(row)
+            except UserError as error:
+                return str(error)
+
+        found = list(parallel_map(decode_or_say, rows, self.workers))
+        faults += [result for result in found if isinstance(result, str)]
+        return [result for result in found if not isinstance(result, str)]
+
+    def _decode(self, row: int) -> np.ndarray:
+        member = self.split.members[row]
+        encoded = self._reader().read(member)
+        image = resize(decode(encoded, f"{self.archive}, {member}"), self.preprocessing.resize)
+        return np.asarray(image if self._keeps_whole() else central(image, self.preprocessing.crop))
+
+    def _reader(self) -> Archive:
+        with self._archive_lock:
+            if self._open_archive is None:
+                self._open_archive = Archive(self.archive, self.split.members)
+            return self._open_archive
+
+
+def _image(entry: Entry, place: int) -> np.ndarray:
+    sizes = np.array(entry.note)
+    bytes_of = sizes[:, 0] * sizes[:, 1] * 3
+    start = int(bytes_of[:place].sum())
+    height, width = sizes[place]
+    return entry.array()[start : start + int(bytes_of[place])].reshape(height, width, 3)
+
+
+def _joint_digest(digests: list[str]) -> str:
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()

@@ -1,50 +1,78 @@
-"""Raw data in one form, whatever the source: an archive of encoded images, and two tables.
+"""Raw data in one form, whatever the source: a folder with an archive of images and two tables.
 
 - ``images.tar``: the images as they came, in a tar file, compressed or not.
-- ``index.csv``: a row an image: member (its name in the archive), id, split (train, val or test), label (0, 1, ...).
+- ``index.csv``: a row an image: member (its name in the archive), id, split (train, val or test),
+  label (0, 1, ...), sha256 (of the encoded image, 64 hex digits).
 - ``classes.csv``: a row a class: label (0, 1, ...), name.
 
-An id is a non-negative int64, unique in the data set. It addresses the random views of its image, so it belongs to
-the image and to nothing around it: Flowers-102 has the number in the file name; the source folder takes the first 63
-bits of the SHA-256 of the file, so that one more image changes no other's id, split or views.
+An id is a non-negative int64, unique in the data set. The random views of an image are addressed by
+its id, so an id belongs to the image and depends on nothing around it: Flowers-102 has the number
+in the file name; the source folder takes the first 63 bits of the SHA-256 of the file, so that one
+more image changes no other image's id, split or views.
 """
 
 import os
 import shutil
-import tarfile
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from pipeline.base.errors import UserError, listed
-from pipeline.base.files import atomic, write_csv
+from pipeline.base.files import atomic
+from pipeline.data.tables import write_csv
 
 SPLITS = ("train", "val", "test")
-SUFFIXES = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of files of images
-LARGEST = 1 << 28  # bytes of an encoded image: far above any photograph
-NAMES = ("images.tar", "index.csv", "classes.csv")
+# How the names of image files end.
+SUFFIXES = (
+    ".avif",
+    ".bmp",
+    ".gif",
+    ".jfif",
+    ".jpeg",
+    ".jpg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
+ARCHIVE = "images.tar"
+INDEX = "index.csv"
+CLASSES = "classes.csv"
+INDEX_COLUMNS = {"member": "str", "id": "int64", "split": "str", "label": "int64", "sha256": "str"}
+CLASS_COLUMNS = {"label": "int64", "name": "str"}
+
+
+@dataclass(frozen=True)
+class RawData:
+    """What a source gives.
+
+    Attributes:
+        archive: the images.
+        index: columns member, id, split, label, sha256; see above.
+        classes: names of the classes, in the order of the labels.
+    """
+
+    archive: Path
+    index: pd.DataFrame
+    classes: list[str]
 
 
 def write_raw(folder: Path, archive: Path, index: pd.DataFrame, classes: list[str]) -> None:
-    """Write raw data of a source into ``folder``.
+    """Write raw data into ``folder``; the arguments are those of :class:`RawData`.
 
-    The archive becomes a hard link, so that no stage copies hundreds of megabytes (a copy on another file system). DVC
-    may put a copy in its place afterwards, as its link types say; its cache holds the archive once.
-
-    Args:
-        index: columns member, id, split, label.
-        classes: names in the order of the labels.
+    The archive becomes a hard link if the file system allows it, otherwise a copy, so that no stage
+    copies hundreds of megabytes. DVC may put a copy in its place afterwards.
     """
-    with atomic(*(folder / name for name in NAMES)) as (images_file, index_file, classes_file):
-        images_file.unlink(missing_ok=True)
+    files = [folder / name for name in (ARCHIVE, INDEX, CLASSES)]
+    with atomic(*files) as (archive_file, index_file, classes_file):
+        archive_file.unlink(missing_ok=True)
         try:
-            os.link(archive, images_file)
+            os.link(archive, archive_file)
         except OSError:
-            shutil.copyfile(archive, images_file)
-        write_csv(index_file, index)
+            shutil.copyfile(archive, archive_file)
+        write_csv(index_file, index[list(INDEX_COLUMNS)])
         write_csv(classes_file, pd.DataFrame({"label": range(len(classes)), "name": classes}))
 
 
@@ -52,143 +80,59 @@ def read_classes(folder: Path) -> list[str]:
     """Names of the classes of raw data, in the order of the labels.
 
     Raises:
-        UserError: the table is missing or is not what the description above says.
+        UserError: the table is missing or is not in the form above.
     """
-    table = _read_table(folder / "classes.csv", {"label": "int64", "name": "str"})
+    path = folder / CLASSES
+    table = _read_table(path, CLASS_COLUMNS)
     if table["label"].tolist() != list(range(len(table))):
-        raise UserError(f"{folder / 'classes.csv'}: labels must be 0, 1, ... in this order")
+        raise UserError(f"{path}: labels must be 0, 1, ... in this order")
     return table["name"].tolist()
 
 
-def read_index(folder: Path) -> pd.DataFrame:
-    """The index of raw data: columns member, id, split, label.
+def read_index(folder: Path, sha256_optional: bool = False) -> pd.DataFrame:
+    """The index of raw data: columns member, id, split, label, sha256.
+
+    Args:
+        sha256_optional: whether the column sha256 may be missing, as in tables written by hand.
 
     Raises:
-        UserError: a table is missing or is not what the description above says.
+        UserError: a table is missing or is not in the form above.
     """
-    path, classes = folder / "index.csv", len(read_classes(folder))
-    index = _read_table(path, {"member": "str", "id": "int64", "split": "str", "label": "int64"})
+    path = folder / INDEX
+    classes = len(read_classes(folder))
+    index = _read_table(path, INDEX_COLUMNS, optional="sha256" if sha256_optional else None)
     for column in ("member", "id"):
-        if (twice := index[column].duplicated()).any():
-            raise UserError(f"{path}: {column} {str(index[column][twice].iloc[0])!r} stands twice")
+        repeated = index[column][index[column].duplicated()]
+        if len(repeated):
+            raise UserError(f"{path}: {column} {str(repeated.iloc[0])!r} occurs twice")
     splits = set(index["split"])
     if splits != set(SPLITS):
-        raise UserError(f"{path}: the splits are {listed(sorted(splits))}; they must be {', '.join(SPLITS)}")
-    if not index["label"].between(0, classes - 1).all() or (index["id"] < 0).any():
-        raise UserError(f"{path}: labels must be 0 to {classes - 1}, as in classes.csv, and ids not negative")
+        raise UserError(
+            f"{path}: the splits are {listed(sorted(splits))}; they must be {', '.join(SPLITS)}"
+        )
+    if not index["label"].between(0, classes - 1).all():
+        raise UserError(f"{path}: labels must be 0 to {classes - 1}, as in {CLASSES}")
+    if (index["id"] < 0).any():
+        raise UserError(f"{path}: ids must not be negative")
+    if "sha256" in index:
+        wrong = index["sha256"][~index["sha256"].str.fullmatch("[0-9a-f]{64}")]
+        if len(wrong):
+            raise UserError(
+                f"{path}: sha256 must be 64 digits 0-9a-f, which {str(wrong.iloc[0])!r} is not"
+            )
     return index
 
 
-def _read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+def _read_table(
+    path: Path, columns: Mapping[str, str], optional: str | None = None
+) -> pd.DataFrame:
+    """A CSV file with exactly these columns (name: dtype) in this order, ``optional`` or not."""
     try:
         table = pd.read_csv(path, dtype=dict(columns), keep_default_na=False)
     except (OSError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-    if list(table) != list(columns):
-        raise UserError(f"{path}: has columns {listed([*map(str, table)])}; they must be {', '.join(columns)}")
+    required = [name for name in columns if name != optional]
+    if list(table) not in (list(columns), required):
+        names = listed([str(name) for name in table])
+        raise UserError(f"{path}: has columns {names}; they must be {', '.join(columns)}")
     return table
-
-
-class Limits:
-    """Holds the entries of an archive against what photographs are, so that no crafted one fills memory, disk or time.
-
-    Photographs are compressed already: an archive of them has hundreds of bytes an entry, and does not unpack to a
-    hundred times its size.
-    """
-
-    def __init__(self, archive: Path) -> None:
-        self._archive, self._size = archive, archive.stat().st_size
-        self._names: set[str] = set()
-        self._entries = self._total = 0
-
-    def check(self, name: str, size: int, may_repeat: bool = False) -> None:
-        """Count one entry of ``size`` bytes.
-
-        Raises:
-            UserError: its name leads out of the archive or has come before, it is far larger than a photograph, or all
-                entries together are far more than photographs.
-        """
-        self._entries += 1
-        self._total += 512 + size
-        fault = ""
-        if name.startswith("/") or ".." in PurePosixPath(name).parts:
-            fault = "its name leads out of the archive"
-        elif name in self._names and not may_repeat:
-            fault = "stands twice"
-        elif not 0 <= size <= LARGEST:
-            fault = f"its size is given as {size:,} bytes, which no photograph has"
-        elif self._entries > 10_000 + self._size / 100 or self._total > 2**30 + 100 * self._size:
-            fault = f"{self._entries:,} entries, {self._total:,} bytes so far, in only {self._size:,}: no photographs"
-        if fault:
-            raise UserError(f"{self._archive}, {name!r}: {fault}")
-        self._names.add(name)
-
-
-class _Header(tarfile.TarInfo):
-    """A header that is believed within limits only: of an extended one (x, g, X, L, K) tarfile reads all it claims."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
-        header = super().frombuf(buf, encoding, errors)  # type: ignore[arg-type]
-        if not 0 <= header.size <= (1 << 20 if header.type in b"xgXLK" else LARGEST):
-            raise tarfile.TarError(f"{header.name!r} claims {header.size:,} bytes")
-        return header
-
-
-def read_tar(archive: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes | None]]:
-    """All entries of a tar file but folders, in its order, to its last byte; nothing is unpacked to disk.
-
-    Yields:
-        name; content, or None where it is not wanted, or is no plain file but a link, a device or full of holes.
-
-    Raises:
-        UserError: not a readable tar file, or an entry as :class:`Limits` refuses it.
-    """
-    last = ""
-    try:
-        limits = Limits(archive)
-        with tarfile.open(archive, "r:*", tarinfo=_Header) as tar:
-            while member := tar.next():
-                tar.members.clear()  # type: ignore[attr-defined]  # else tarfile remembers all, however many
-                last = member.name
-                limits.check(last, member.size, member.isdir())
-                if member.isdir():
-                    continue
-                file = tar.extractfile(member) if member.isreg() and not member.issparse() and wanted(last) else None
-                yield last, b"".join(iter(partial(file.read, 1 << 20), b"")) if file else None
-            while chunk := tar.fileobj.read(1 << 20):  # zeros; gzip's checksum comes behind them
-                limits.check("behind the last entry", len(chunk), may_repeat=True)
-                if chunk.strip(b"\0"):
-                    raise tarfile.TarError("something else follows")
-    except UserError:
-        raise
-    except Exception as error:  # tarfile raises whatever the bytes lead it into
-        unknown = isinstance(error, tarfile.ReadError) and not last
-        reason = "it does not begin as one" if unknown else (str(error) or type(error).__name__).splitlines()[0]
-        where = f" after {last!r}" if last else ""
-        raise UserError(f"{archive}: cannot be read as a tar file{where} ({reason}); get it again") from None
-
-
-def read_archive(archive: Path, ids: Mapping[str, int]) -> Iterator[tuple[int, str, bytes]]:
-    """Stream images out of the archive, in its order, without unpacking it to disk.
-
-    Args:
-        ids: of the wanted images, by member name.
-
-    Yields:
-        id, where it came from (for messages), the encoded image.
-
-    Raises:
-        UserError: as :func:`read_tar`, or (at its end) a wanted image was not in it.
-    """
-    missing = dict(ids)
-    for name, content in read_tar(archive, missing.__contains__):
-        if name in missing:
-            if content is None:
-                raise UserError(f"{archive}, {name!r}: a link, a device or full of holes in place of an image")
-            yield missing.pop(name), f"{archive}, {name}", content
-    if missing:
-        raise UserError(
-            f"{archive}: holds {len(ids) - len(missing):,} of the {len(ids):,} images that the index names "
-            f"({min(missing)} is missing)"
-        )

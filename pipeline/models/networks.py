@@ -1,8 +1,9 @@
 """Networks of torchvision: built, loaded, given a new head."""
 
+import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import cast
@@ -12,21 +13,21 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from pipeline.base.errors import UserError, listed
 
 State = dict[str, Tensor]
-AUXILIARY = ("googlenet", "inception_v3")  # networks with further heads, for training on ImageNet only
+AUXILIARY = ("googlenet", "inception_v3")  # with further heads, for training on ImageNet only
 
 
 def read_backbone(path: Path) -> State:
-    """A state dict, on the CPU: a file of safetensors, or of ``torch.save`` (tensors only, by ``weights_only``).
+    """A state dict, on the CPU: a file of safetensors, or of ``torch.save`` (tensors only).
 
-    The content says which of both, not the name. The prefix ``module.`` of :class:`torch.nn.DataParallel` is removed.
+    The content says which of both, not the name. The prefix ``module.`` of
+    :class:`torch.nn.DataParallel` is removed.
 
     Raises:
-        UserError: not such a file, or values that are no finite numbers.
+        UserError: not such a file, or values that are not finite.
     """
     try:
         with path.open("rb") as file:
@@ -35,24 +36,29 @@ def read_backbone(path: Path) -> State:
             state = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-            names = (
-                f"a dict of {', '.join(map(str, [*state][:5]))}" if isinstance(state, Mapping) else type(state).__name__
-            )
-            raise ValueError(f"it holds {names}")
+        if not isinstance(state, Mapping):
+            raise ValueError(f"it holds {type(state).__name__}")
+        if not all(isinstance(value, Tensor) for value in state.values()):
+            raise ValueError(f"it holds a dict of {', '.join(map(str, [*state][:5]))}")
         if all(str(name).startswith("module.") for name in state):
             state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+        # Strides of 0 make a tensor of any size out of a few bytes.
         if any(tensor.nbytes > tensor.untyped_storage().nbytes() for tensor in state.values()):
-            raise ValueError("a tensor is larger than what it stores")  # by steps of 0: of any size in a few bytes
+            raise ValueError("a tensor is larger than what it stores")
         odd = [str(name) for name, tensor in state.items() if not tensor.float().isfinite().all()]
     except Exception as error:  # torch.load raises whatever the bytes lead it into
         reason = re.split(r"\. |\n", str(error).strip() or type(error).__name__)[0]
         if isinstance(error, UnpicklingError):  # whose advice is to run what it refused
             code = re.search(r"GLOBAL (\S+)", str(error))
             reason = f"it would run {code[1]}" if code else "torch.save made no such file"
-        raise UserError(f"{path}: not a state dict of tensors ({reason}); check backbone.path in params.yaml") from None
+        raise UserError(
+            f"{path}: not a state dict of tensors ({reason}); check backbone.path in params.yaml"
+        ) from None
     if odd:
-        raise UserError(f"{path}: values that are infinite or no numbers, in {listed(odd)}; check backbone.path")
+        raise UserError(
+            f"{path}: values that are infinite or not numbers, in {listed(odd)}; "
+            "check backbone.path in params.yaml"
+        )
     return {str(name): tensor for name, tensor in state.items()}
 
 
@@ -60,7 +66,8 @@ def pretrained_network(network: str, state: State) -> nn.Module:
     """The backbone as it was pretrained, with its own classes, in eval mode.
 
     Args:
-        network: a classification model of torchvision, by the name :func:`torchvision.models.get_model` takes.
+        network: a classification model of torchvision, by the name that
+            :func:`torchvision.models.get_model` takes.
         state: its state dict; floating point of any precision (computed in float32).
 
     Raises:
@@ -70,7 +77,8 @@ def pretrained_network(network: str, state: State) -> nn.Module:
     head = head_name(model)
     weight = state.get(f"{head}.weight")
     try:
-        if weight is not None and weight.ndim == 2 and len(weight) != model.get_submodule(head).out_features:
+        own = model.state_dict()[f"{head}.weight"]
+        if weight is not None and weight.ndim == 2 and len(weight) != len(own):
             model = build(network, len(weight) or 1)
         load_weights(model, state)
     except RuntimeError as error:
@@ -81,59 +89,33 @@ def pretrained_network(network: str, state: State) -> nn.Module:
     return model.eval()
 
 
-class Pooled(nn.Module):
-    """A linear classifier on the means, largest values and standard deviations over the places of several feature maps.
+def build(network: str, classes: int = 1000) -> nn.Module:
+    """The network with random weights.
 
-    They are brought to mean 0 and variance 1 (BatchNorm without parameters), for maps differ in size. It is a network's
-    frozen knowledge read at several depths; torchvision's own head reads the means of the last map alone.
-
-    Raises:
-        UserError: the network has no such module, or its output is no feature map.
-    """
-
-    def __init__(self, network: nn.Module, modules: Sequence[str], classes: int) -> None:
-        super().__init__()
-        try:
-            self.backbone = create_feature_extractor(network, list(modules))
-        except ValueError as error:
-            raise UserError(f"params.yaml: pooled = {list(modules)}: {str(error).split('. ')[0]}") from None
-        with torch.no_grad():
-            maps = self.backbone.eval()(torch.zeros(1, 3, 224, 224))
-        for name, output in maps.items():
-            if output.ndim != 4:
-                raise UserError(f"params.yaml: pooled: what {name} gives is no feature map ({list(output.shape[1:])})")
-        width = 3 * sum(output.shape[1] for output in maps.values())
-        self.classifier = nn.Sequential(nn.BatchNorm1d(width, affine=False), nn.Linear(width, classes))
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        values = []
-        for output in self.backbone(pixels).values():
-            places = output.float().flatten(2)
-            values += [places.mean(2), places.amax(2), places.std(2, correction=0)]
-        return self.classifier(torch.cat(values, 1))
-
-
-def build(network: str, classes: int = 1000, pooled: Sequence[str] | None = None) -> nn.Module:
-    """The network with random weights; with names of modules in ``pooled``, as :class:`Pooled`.
-
-    GoogLeNet and Inception come without the auxiliary heads of their training on ImageNet, and expect inputs normalised
-    like those of the other networks (``transform_input``), as torchvision's weights of them do.
+    GoogLeNet and Inception come without the auxiliary heads of their training on ImageNet, and
+    expect inputs normalised like those of the other networks (``transform_input``), as
+    torchvision's weights of them do.
 
     Raises:
         UserError: torchvision has none of that name.
     """
     if network not in list_models(module=torchvision.models):
-        raise UserError(f"params.yaml: backbone.network = {network}: torchvision has no such network; try resnet18")
-    options = {"aux_logits": False, "init_weights": True, "transform_input": True} if network in AUXILIARY else {}
-    model = get_model(network, weights=None, num_classes=classes, **options)
-    return Pooled(model, pooled, classes) if pooled else model
+        raise UserError(
+            f"params.yaml: backbone.network = {network}: torchvision has no such network; "
+            "try resnet18"
+        )
+    options: dict[str, bool] = {}
+    if network in AUXILIARY:
+        options = {"aux_logits": False, "init_weights": True, "transform_input": True}
+    return get_model(network, weights=None, num_classes=classes, **options)
 
 
 def load_weights(model: nn.Module, state: State) -> None:
     """Load a state dict, without weights of auxiliary heads, which :func:`build` leaves out.
 
-    DenseNet's published files have a dot more in some names. MNASNet asks for a version, which safetensors cannot hold;
-    only the network's own is given, so that older files of other networks are read as old ones.
+    DenseNet's published files have a dot more in some names. MNASNet asks for a version, which
+    safetensors cannot hold; only the network's own is given, so that older files of other networks
+    are read as old ones.
 
     Raises:
         RuntimeError: it does not fit; on one line.
@@ -153,40 +135,57 @@ def load_weights(model: nn.Module, state: State) -> None:
             faults.append(f"{name} is {given.dtype}")
     if not faults:
         missing, unexpected = model.load_state_dict(wanted, strict=False)
-        faults = [f"{name} is missing" for name in missing] + [f"{name} is unknown to it" for name in unexpected]
+        faults += [f"{name} is missing" for name in missing]
+        faults += [f"{name} is unknown to it" for name in unexpected]
     if faults:
-        raise RuntimeError("; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else ""))
+        more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise RuntimeError("; ".join(faults[:3]) + more)
+
+
+def weights_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values: equal exactly when the weights are."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def head_name(model: nn.Module) -> str:
-    """Name of the network's last linear layer (``fc`` of a ResNet, ``classifier.3`` of a MobileNetV3).
+    """Name of the network's last linear layer (``fc`` of a ResNet).
 
     Raises:
         UserError: it does not end in a linear layer.
     """
-    name, last = [(name, module) for name, module in model.named_modules() if next(module.children(), None) is None][-1]
+    leaves = [
+        (name, module)
+        for name, module in model.named_modules()
+        if next(module.children(), None) is None
+    ]
+    name, last = leaves[-1]
     if not isinstance(last, nn.Linear):
         raise UserError(
-            f"params.yaml: backbone.network: {type(model).__name__} does not end in a linear layer; try resnet18"
+            f"params.yaml: backbone.network: {type(model).__name__} does not end in a linear "
+            "layer; try resnet18"
         )
     return name
 
 
 def category_names(network: str, classes: int) -> list[str]:
-    """Names of the classes a backbone was pretrained on: ImageNet's 1,000, or numbers for any other count."""
+    """Names of the classes a backbone was pretrained on: ImageNet's 1,000, else class 1, 2, ..."""
     categories = get_model_weights(network).DEFAULT.meta.get("categories", [])
-    return list(categories) if len(categories) == classes else [f"class {number + 1}" for number in range(classes)]
+    if len(categories) == classes:
+        return list(categories)
+    return [f"class {class_id + 1}" for class_id in range(classes)]
 
 
-def new_network(
-    network: str, state: State | None, classes: int, seed: int, pooled: Sequence[str] | None = None
-) -> nn.Module:
-    """The network to adapt: a new head (last linear layer), drawn from ``seed``, on the backbone's weights.
+def new_network(network: str, state: State | None, classes: int, seed: int) -> nn.Module:
+    """The network to adapt: the backbone's weights and a new head, drawn from ``seed``.
 
     Args:
-        state: the backbone's state dict, or None for random weights everywhere (drawn from ``seed``).
+        state: the backbone's state dict, or None for random weights everywhere (drawn from
+            ``seed``).
         classes: outputs of the new head.
-        pooled: modules that the head reads, by :class:`Pooled`; None for the network's own way.
 
     Raises:
         UserError: as :func:`pretrained_network`.
@@ -194,27 +193,27 @@ def new_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if state is None:
-            return build(network, classes, pooled)
+            return build(network, classes)
         model = pretrained_network(network, state)
-        if pooled:
-            return Pooled(model, pooled, classes)
         head = head_name(model)
         parent, _, name = head.rpartition(".")
         old = cast(nn.Linear, model.get_submodule(head))
-        setattr(model.get_submodule(parent), name, nn.Linear(old.in_features, classes, old.bias is not None))
+        new = nn.Linear(old.in_features, classes, old.bias is not None)
+        setattr(model.get_submodule(parent), name, new)
     return model
 
 
-def check_runs(model: nn.Module, crop: int, key: str) -> None:
-    """Let the network compute, forwards and, where it is trained, backwards, and leave it as it was.
+def dry_run(model: nn.Module, side: int, key: str) -> None:
+    """Let the network compute, forwards and, where it is trained, backwards; leave it as it was.
 
-    So what cannot work is said before the work: images of a size that the network cannot take, or, on CUDA, an
-    operation without a deterministic algorithm (:func:`torch.use_deterministic_algorithms` lists them; AlexNet and VGG
-    have one before their classifier).
+    So what cannot work is said before the work: images of a size that the network cannot take, or,
+    on CUDA, an operation without a deterministic algorithm
+    (:func:`torch.use_deterministic_algorithms` lists them; AlexNet and VGG have one before their
+    classifier).
 
     Args:
-        model: before :func:`pipeline.models.sections.section`, in the mode and on the device that it will have.
-        crop: side of the images, pixels.
+        model: in the mode and on the device that it will have.
+        side: of the images, pixels.
         key: the params key to name.
 
     Raises:
@@ -223,14 +222,14 @@ def check_runs(model: nn.Module, crop: int, key: str) -> None:
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     weight = next(model.parameters())
     try:
-        outputs = model(weight.new_zeros(2, 3, crop, crop))
+        outputs = model(weight.new_zeros(2, 3, side, side))
         if outputs.requires_grad:
             outputs.sum().backward()
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"params.yaml: {key}: {type(model).__name__} cannot compute with transforms.crop = {crop} on "
-            f"{weight.device.type}: {reason}"
+            f"params.yaml: {key}: {type(model).__name__} cannot compute with images of {side} x "
+            f"{side} pixels (crop) on {weight.device.type}: {reason}"
         ) from None
     for name, buffer in model.named_buffers():
         buffer.copy_(buffers[name])

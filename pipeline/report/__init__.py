@@ -1,1 +1,1 @@
-"""Tables, intervals, figures and explanations."""
+"""The comparison of the approaches: statistics, tables and the page."""

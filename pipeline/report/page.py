@@ -1,8 +1,8 @@
-"""The report: one HTML page that holds all it shows, made of the pipeline's own outs."""
+"""The report: one HTML page that holds everything it shows."""
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,51 +13,88 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline.data.pixels import Split
 from pipeline.data.raw import SPLITS
-from pipeline.report import analysis, comparison, figures
-from pipeline.report.style import colours, label, svg
-from pipeline.training.evaluation import calibration_error, reliability
+from pipeline.figures import charts
+from pipeline.figures.samples import probabilities, sample_rows
+from pipeline.figures.style import colours, label, svg
+from pipeline.report import analysis, comparison
+from pipeline.training.calibration import calibration_error, reliability
 
 SIDE = 128  # of a small image, pixels
-GALLERY, PAIRS, CLASSES = 12, 10, 10  # images, pairs of classes, best and worst classes to show
+
+# How much the page shows.
+SAMPLES = 18  # training images
+MISTAKES = 12  # images
+ONLY_RIGHT = 12  # images, of all approaches together
+CONFUSED = 10  # pairs of classes
+CLASSES = 10  # hardest, and as many easiest
+ALIKE = 5  # pairs of images
+IDENTICAL = 10  # groups of images
+
 Cells = list[list[str]]
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the page shows: outs of the stages before it.
+    """What the page shows.
 
     Attributes:
-        table, differences, histories, per_class, predictions: as the stages evaluate and compare make them.
-        dataset, top5: as explore makes them.
-        explained, pictures: table and folder of images, as explain makes them.
-        train, test: splits.
-        classes: names; members: of each image, by its id; crop: side of the square that the network sees.
-        settings: sections of params.yaml, as YAML; digests: hex digits by what they are of; versions: by package.
+        table, differences: by :mod:`pipeline.report.comparison`.
+        training_curves, comparison: figures by :mod:`pipeline.figures.charts`.
+        histories, per_class, predictions: tables of each approach, as the stages train and evaluate
+            write them.
+        dataset, top5, alike: as the stage explore writes them.
+        explained, pictures: table and folder of images, as the stage explain writes them.
+        classes: names, in the order of the labels.
+        index: of the raw data: columns member, id, split, label.
+        square: from the id of an image to its central square, uint8 [crop, crop, 3].
+        settings: sections of params.yaml, as YAML.
+        digests: hex digits, by what they are of.
+        versions: by package.
     """
 
     table: pd.DataFrame
-    differences: list[dict[str, Any]]
+    differences: list[comparison.Difference]
+    training_curves: Figure
+    comparison: Figure
     histories: Mapping[str, pd.DataFrame]
     per_class: Mapping[str, pd.DataFrame]
     predictions: Mapping[str, pd.DataFrame]
     dataset: Mapping[str, Any]
     top5: pd.DataFrame
+    alike: pd.DataFrame
     explained: pd.DataFrame
     pictures: Path
-    train: Split
-    test: Split
     classes: Sequence[str]
-    members: Mapping[int, str]
-    crop: int
+    index: pd.DataFrame
+    square: Callable[[int], np.ndarray]
     settings: str
     digests: Mapping[str, str]
     versions: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Chart:
+    """A figure, and the same numbers as a table."""
+
+    name: str
+    svg: str
+    head: list[str]
+    rows: Cells
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A small image: its URL, the name of its class and its file, what else stands below it."""
+
+    source: str
+    class_name: str
+    file: str
+    note: str = ""
+
+
 def page(results: Results) -> str:
-    """The page as HTML: every image and chart is in it, it asks for nothing and runs no script."""
+    """The page as HTML. Images and charts are inside it; it loads nothing and runs no script."""
     environment = Environment(
         loader=PackageLoader("pipeline.report"),
         autoescape=True,
@@ -65,160 +102,225 @@ def page(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names, answer = list(results.predictions), analysis.answer(results.table, results.differences)
-    labels, bins = results.test.labels, _reliability(results)
+    names = list(results.predictions)
+    answer = analysis.answer(results.table, results.differences)
+    test = _test_images(results)
+    largest_class = test["label"].value_counts(normalize=True).max()
+    bins = _reliability(results)
+    train = results.index[results.index["split"] == "train"]
+    samples = train.iloc[sample_rows(train["label"].to_numpy(), SAMPLES)]
     return environment.get_template("report.html").render(
         answer=answer[0].upper() + answer[1:],
         comparison=comparison.rows(results.table),
-        notes=comparison.notes(results.table, results.differences, np.bincount(labels).max() / len(labels)),
+        notes=comparison.notes(results.table, results.differences, largest_class),
         names={name: label(name) for name in names},
         colours=colours(names),
         charts=_charts(results, bins),
         only_right=_only_right(results),
         confused=_confused(results),
-        mistakes=[
-            _wrong(results, row) | {"approach": row.approach}
-            for row in analysis.mistakes(results.predictions, GALLERY).itertuples()
-        ],
+        mistakes=_mistakes(results),
         explained=_explained(results),
         classes=_classes(results),
         calibration={name: f"{calibration_error(table):.1%}" for name, table in bins.items()},
-        first=_image(results, results.train, 0),
-        samples=[_image(results, results.train, row) for row in analysis.samples(results.train.labels, 18)],
+        first=_picture(results, train["id"].iloc[0]),
+        samples=[_picture(results, image_id) for image_id in samples["id"]],
+        alike=_alike(results),
         dataset=results.dataset,
         splits=[[name, *map(str, results.dataset[name].values())] for name in SPLITS],
+        most_groups=IDENTICAL,
         settings=results.settings,
         digests=results.digests,
         versions=results.versions,
     )
 
 
-def _chart(figure: Figure, name: str, head: list[str], cells: Cells) -> dict[str, Any]:
-    """A figure, and the same numbers as a table."""
-    return {"name": name, "svg": svg(figure, name), "head": head, "rows": cells}
+def _test_images(results: Results) -> pd.DataFrame:
+    """The test images, in the order of the predictions: columns id and label."""
+    return next(iter(results.predictions.values()))[["id", "label"]]
 
 
-def _charts(results: Results, bins: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
-    bars = results.table[["approach", "val_accuracy", "test_accuracy", "test_accuracy_low", "test_accuracy_high"]]
-    curves = [
+def _charts(results: Results, bins: Mapping[str, pd.DataFrame]) -> dict[str, Chart]:
+    columns = ["val_accuracy", "test_accuracy", "test_accuracy_low", "test_accuracy_high"]
+    accuracies = [
+        [label(name), *(f"{value:.1%}" for value in row)]
+        for name, *row in results.table[["approach", *columns]].itertuples(index=False)
+    ]
+    epochs = [
         [label(name), *(f"{value:.4g}" for value in epoch)]
         for name, history in results.histories.items()
         for epoch in history.itertuples(index=False)
     ]
     calibration = [
-        [label(name), f"{row.low:.0%} to {row.high:.0%}", str(row.n), f"{row.confidence:.1%}", f"{row.accuracy:.1%}"]
+        [
+            label(name),
+            f"{row.low:.0%} to {row.high:.0%}",
+            str(row.n),
+            f"{row.confidence:.1%}",
+            f"{row.accuracy:.1%}",
+        ]
         for name, table in bins.items()
         for row in table.itertuples()
     ]
-    epoch = ["approach", "epoch", "training loss", "training accuracy", "validation loss", "validation accuracy"]
+    top5 = [[row["class"], f"{row['probability']:.1%}"] for row in results.top5.to_dict("records")]
     return {
         "comparison": _chart(
-            figures.comparison(results.table),
+            results.comparison,
             "Validation and test accuracy of each approach",
             ["approach", "validation", "test", "95 % interval from", "to"],
-            [[label(name), *(f"{value:.1%}" for value in row)] for name, *row in bars.itertuples(index=False)],
+            accuracies,
         ),
-        "curves": _chart(figures.training_curves(results.histories), "Loss and accuracy by epoch", epoch, curves),
+        "curves": _chart(
+            results.training_curves,
+            "Loss and accuracy by epoch",
+            [
+                "approach",
+                "epoch",
+                "training loss",
+                "training accuracy",
+                "validation loss",
+                "validation accuracy",
+            ],
+            epochs,
+        ),
         "reliability": _chart(
-            figures.reliability(bins),
+            charts.reliability(bins),
             "Accuracy by confidence on the test images",
-            ["approach", "confidence from", "images", "mean confidence", "accuracy"],
+            ["approach", "confidence", "images", "mean confidence", "accuracy"],
             calibration,
         ),
         "top5": _chart(
-            figures.probabilities(results.top5),
-            "Most probable ImageNet classes of the first training image",
+            probabilities(results.top5),
+            "Most probable classes of the first training image before training",
             ["class", "probability"],
-            [[row["class"], f"{row['probability']:.1%}"] for row in results.top5.to_dict("records")],
+            top5,
         ),
     }
 
 
+def _chart(figure: Figure, name: str, head: list[str], rows: Cells) -> Chart:
+    return Chart(name, svg(figure, name), head, rows)
+
+
 def _reliability(results: Results) -> dict[str, pd.DataFrame]:
-    return {
-        name: reliability(table["confidence"].to_numpy(), (table["label"] == table["prediction"]).to_numpy())
-        for name, table in results.predictions.items()
-    }
+    bins = {}
+    for name, table in results.predictions.items():
+        correct = (table["label"] == table["prediction"]).to_numpy()
+        bins[name] = reliability(table["confidence"].to_numpy(), correct)
+    return bins
 
 
-def _embedded(jpeg: bytes) -> str:
+def _data_url(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
-def _image(results: Results, images: Split, row: int) -> dict[str, str]:
-    """A small image of a split, its class and its file."""
+def _picture(results: Results, image_id: int, note: str = "") -> Picture:
+    """An image of any split, made small."""
     file = io.BytesIO()
-    Image.fromarray(images.central([row], results.crop)[0]).resize((SIDE, SIDE)).save(
-        file, "JPEG", quality=75, optimize=True
-    )
-    return {
-        "source": _embedded(file.getvalue()),
-        "class": results.classes[images.labels[row]],
-        "file": results.members[int(images.ids[row])],
-    }
+    square = Image.fromarray(results.square(int(image_id)))
+    square.resize((SIDE, SIDE)).save(file, "JPEG", quality=75, optimize=True)
+    row = results.index[results.index["id"] == image_id].iloc[0]
+    class_name = results.classes[row["label"]]
+    return Picture(_data_url(file.getvalue()), class_name, row["member"], note)
 
 
-def _wrong(results: Results, mistake: Any) -> dict[str, str]:
-    """The image of a wrong prediction (row, prediction, confidence), and what it was taken for."""
-    taken = {"prediction": results.classes[mistake.prediction], "confidence": f"{mistake.confidence:.1%}"}
-    return _image(results, results.test, mistake.row) | taken
+def _mistakes(results: Results) -> list[Picture]:
+    test = _test_images(results)
+    pictures = []
+    for mistake in analysis.mistakes(results.predictions, MISTAKES).to_dict("records"):
+        predicted = results.classes[mistake["prediction"]]
+        approach = label(mistake["approach"])
+        note = f": {approach} predicts {predicted} ({mistake['confidence']:.1%})"
+        pictures.append(_picture(results, test["id"].iloc[mistake["row"]], note))
+    return pictures
 
 
 def _only_right(results: Results) -> dict[str, dict[str, Any]]:
-    """For each approach how many images it alone gets right, and some of them, with what another took them for."""
+    """For each approach how many images only it gets right, and some of them.
+
+    Below an image stands what another approach predicts.
+    """
+    test = _test_images(results)
+    count = max(2, ONLY_RIGHT // max(2, len(results.predictions)))
     found = {}
-    count = max(2, GALLERY // max(2, len(results.predictions)))
     for name, rows in analysis.only_right(results.predictions).items():
-        other = next((table for key, table in results.predictions.items() if key != name), None)
-        shown = [
-            _image(results, results.test, row) | {"prediction": results.classes[other["prediction"].iloc[row]]}
-            for row in rows[:count]
-            if other is not None
-        ]
-        found[name] = {"count": len(rows), "images": shown}
+        others = [table for key, table in results.predictions.items() if key != name]
+        pictures = []
+        for row in rows[:count] if others else []:
+            predicted = results.classes[others[0]["prediction"].iloc[row]]
+            note = f" (predicted: {predicted})"
+            pictures.append(_picture(results, test["id"].iloc[row], note))
+        found[name] = {"count": len(rows), "images": pictures}
     return found
 
 
 def _confused(results: Results) -> list[dict[str, Any]]:
+    """The most confused pairs of classes: their names, how often, an image of each class."""
+    test = _test_images(results)
     pairs = []
-    for pair in analysis.confused(results.predictions, PAIRS):
-        images = []
-        for number, row in zip(pair["classes"], pair["rows"], strict=True):
-            of_class = np.flatnonzero(results.test.labels == number)
-            found = row if row is not None else int(of_class[0]) if len(of_class) else None
-            mistaken = {"mistaken": row is not None}
-            images.append(None if found is None else _image(results, results.test, found) | mistaken)
-        names = [results.classes[number] for number in pair["classes"]]
-        pairs.append({"names": names, "times": pair["times"], "images": [image for image in images if image]})
+    for pair in analysis.confused_pairs(results.predictions, CONFUSED):
+        pictures = []
+        for class_id, row in zip(pair.classes, pair.rows, strict=True):
+            of_class = np.flatnonzero(test["label"] == class_id)
+            if row is not None:
+                pictures.append(_picture(results, test["id"].iloc[row], " (mistaken)"))
+            elif len(of_class):
+                pictures.append(_picture(results, test["id"].iloc[of_class[0]]))
+        names = [results.classes[class_id] for class_id in pair.classes]
+        pairs.append({"names": names, "times": pair.times, "images": pictures})
     return pairs
 
 
 def _explained(results: Results) -> list[dict[str, Any]]:
-    """Images of Grad-CAM: rule, class, file, and for itself and each approach a picture with what stands below it."""
+    """Images of Grad-CAM: rule, file, and pictures: of the image itself and of each approach."""
     images = []
-    for number, rows in results.explained.groupby("id", sort=False):
+    for image_id, rows in results.explained.groupby("id", sort=False):
         first = rows.iloc[0]
-        pictures = [{"source": _embedded((results.pictures / f"{number}.jpg").read_bytes()), "words": first["label"]}]
+        pictures = [_saved_picture(results, f"{image_id}.jpg", first["label"])]
         for row in rows.to_dict("records"):
-            source = _embedded((results.pictures / f"{number}-{row['approach']}.jpg").read_bytes())
-            note = f"; {row['note']}" if row["note"] else ""
-            words = f"{label(row['approach'])}: {row['prediction']}, {row['confidence']:.1%}{note}"
-            pictures.append({"source": source, "words": words})
+            words = f"{label(row['approach'])}: {row['prediction']}, {row['confidence']:.1%}"
+            if row["note"]:
+                words += f"; {row['note']}"
+            pictures.append(_saved_picture(results, f"{image_id}-{row['approach']}.jpg", words))
         images.append({"rule": first["rule"], "file": first["member"], "pictures": pictures})
     return images
 
 
-def _classes(results: Results) -> dict[str, Cells]:
-    """Worst and best classes: name, test images, accuracy of each approach."""
-    accuracy = pd.DataFrame({name: table.set_index("label")["accuracy"] for name, table in results.per_class.items()})
-    sizes = next(iter(results.per_class.values())).set_index("label")["n"]
-    ranked = accuracy.mean(axis=1).sort_values(kind="stable").index
-    parts = {"Hardest": ranked[:CLASSES], "Easiest": ranked[max(CLASSES, len(ranked) - CLASSES) :][::-1]}
-    return {
-        title: [
-            [results.classes[number], str(sizes[number]), *(f"{value:.0%}" for value in accuracy.loc[number])]
-            for number in chosen
+def _saved_picture(results: Results, file_name: str, words: str) -> dict[str, str]:
+    source = _data_url((results.pictures / file_name).read_bytes())
+    return {"source": source, "words": words}
+
+
+def _alike(results: Results) -> list[dict[str, Any]]:
+    """The most alike pairs of a training and a test image: cosine, whether of one class, images."""
+    ids = results.index.set_index("member")["id"]
+    pairs = []
+    for row in results.alike.head(ALIKE).to_dict("records"):
+        pictures = [
+            _picture(results, ids[row["train"]], " (training)"),
+            _picture(results, ids[row["test"]], " (test)"),
         ]
-        for title, chosen in parts.items()
-        if len(chosen)
-    }
+        cosine = f"{row['cosine']:.4f}"
+        pairs.append({"cosine": cosine, "same_class": row["same_class"], "images": pictures})
+    return pairs
+
+
+def _classes(results: Results) -> dict[str, Cells]:
+    """Hardest and easiest classes: name, test images, accuracy of each approach."""
+    by_label = {name: table.set_index("label") for name, table in results.per_class.items()}
+    accuracy = pd.DataFrame({name: table["accuracy"] for name, table in by_label.items()})
+    sizes = next(iter(by_label.values()))["n"]
+    ranked = accuracy.mean(axis=1).sort_values(kind="stable").index
+    easiest = ranked[max(CLASSES, len(ranked) - CLASSES) :][::-1]
+    parts = {"Hardest": ranked[:CLASSES], "Easiest": easiest}
+    tables = {}
+    for title, chosen in parts.items():
+        if len(chosen):
+            tables[title] = [
+                [
+                    results.classes[class_id],
+                    str(sizes[class_id]),
+                    *(f"{value:.0%}" for value in accuracy.loc[class_id]),
+                ]
+                for class_id in chosen
+            ]
+    return tables

@@ -6,53 +6,27 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from pipeline.data.pixels import Split
+from pipeline.training.calibration import calibration_error, reliability
 
 
-def predictions(logits: torch.Tensor, images: Split) -> pd.DataFrame:
-    """One row an image: id, label, prediction (classes), confidence (softmax probability of the prediction)."""
+def predictions(logits: torch.Tensor, split: Split) -> pd.DataFrame:
+    """One row an image: id, label, prediction (class ids), confidence (softmax probability)."""
     confidence, prediction = logits.softmax(1).max(1)
-    columns = {"id": images.ids, "label": images.labels, "prediction": prediction.numpy()}
-    return pd.DataFrame(columns | {"confidence": confidence.numpy().astype(np.float64)})
-
-
-BINS = 15  # of confidence
-
-
-def reliability(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
-    """How often a model is right when it says how sure it is: a row for each bin of confidence that holds images.
-
-    Args:
-        confidence: softmax probability of the predicted class, float [n].
-        correct: bool [n].
-
-    Returns:
-        Columns low, high (edges of the bin), n (images), confidence and accuracy (means, fractions).
-    """
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    images = pd.DataFrame(
-        {"low": place / BINS, "high": (place + 1) / BINS, "confidence": confidence, "accuracy": correct}
+    return pd.DataFrame(
+        {
+            "id": split.ids,
+            "label": split.labels,
+            "prediction": prediction.numpy(),
+            "confidence": confidence.numpy().astype(np.float64),
+        }
     )
-    groups = images.groupby(["low", "high"])
-    return groups.size().rename("n").to_frame().join(groups.mean()).reset_index()
 
 
-def calibration_error(table: pd.DataFrame) -> float:
-    """Expected calibration error (Guo et al., ICML 2017): mean distance of accuracy and confidence over the images.
+def scores(logits: torch.Tensor, labels: np.ndarray) -> dict[str, float]:
+    """Accuracies, mean cross-entropy (nats) and calibration error of a split.
 
-    Args:
-        table: by :func:`reliability`.
-
-    Returns:
-        A fraction; 0 is calibrated.
-    """
-    return float(np.average((table["accuracy"] - table["confidence"]).abs(), weights=table["n"]))
-
-
-def scores(logits: torch.Tensor, labels: np.ndarray) -> dict[str, float | int]:
-    """Top-1, top-5 and balanced accuracy (mean of the classes' accuracies), mean cross-entropy in nats, calibration
-    error and n.
-
-    Accuracies and error are fractions. Top-5 is top-k of all classes where there are fewer than five.
+    Accuracies and error are fractions; balanced accuracy is the mean of the classes' accuracies.
+    Top-5 is top-k of all classes where there are fewer than five.
     """
     truth = torch.from_numpy(labels)
     correct = logits.argmax(1) == truth
@@ -65,12 +39,11 @@ def scores(logits: torch.Tensor, labels: np.ndarray) -> dict[str, float | int]:
         "balanced_accuracy": round(float(classwise.mean()), 6),
         "loss": round(cross_entropy(logits.double(), truth).item(), 6),
         "calibration_error": round(calibration_error(reliability(confidence, correct.numpy())), 6),
-        "n": len(labels),
     }
 
 
 def per_class(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """One row a class: label, class (name), n, accuracy, and the class it is most often mistaken for (or empty)."""
+    """One row a class: label, class (name), n, accuracy, mistaken_for (most often; or empty)."""
     wrong = table[table["label"] != table["prediction"]].groupby("label")["prediction"]
     rows = table.groupby("label").size().rename("n").reset_index()
     mistakes = rows["label"].map(wrong.size()).fillna(0)

@@ -3,204 +3,252 @@
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
 
-from pipeline.base.checkpoint import Checkpoint
-from pipeline.base.distributed import add_up, agreed
 from pipeline.base.errors import UserError
-from pipeline.base.files import write_csv
-from pipeline.base.launch import RANK, SIZE
+from pipeline.base.launch import is_first
 from pipeline.base.parallel import cpu_workers, parallel_map
-from pipeline.data.views import Inputs
-from pipeline.models.features import collect, outputs
-from pipeline.models.sections import set_mode
-from pipeline.training.params import Approach, Train
+from pipeline.compute.processes import all_reduce, broadcast, seed_of, share_of
+from pipeline.data.tables import write_csv
+from pipeline.data.views import to_device
+from pipeline.models.freezing import PartlyTrained
+from pipeline.models.frozen import Batch, Inputs, logits
+from pipeline.params import Recipe
+from pipeline.training.batches import TrainingRows, batch_rows
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.schedule import rate_factor
 
-ORDER, NETWORK, SUBSET = 1, 2, 3  # purposes of random addresses, as VIEW in pipeline/data/views.py
+DRAWS = 2  # purpose of the random addresses of dropout and stochastic depth
 
-# A row of the history: epoch, train_loss, train_accuracy, val_loss, val_accuracy. Losses are mean cross-entropy in
-# nats, accuracies fractions. Those of training are means over the batches as they were (augmented, weights moving,
-# labels smoothed).
+# A row of the history: epoch, train_loss, train_accuracy, val_loss, val_accuracy. Losses are mean
+# cross-entropy in nats, accuracies fractions. Those of training are means over the batches as they
+# were (augmented, weights moving, labels smoothed).
 Epoch = dict[str, float]
 
 
-def recipe(train: Train, approach: Approach) -> Train:
-    """What an approach says of its training, and for the rest what ``train`` says."""
-    own = {key: value for key, value in approach.model_dump(exclude_none=True).items() if key in Train.model_fields}
-    return Train(**(train.model_dump() | own))
+@dataclass(frozen=True)
+class Data:
+    """Images to train on and to validate on.
 
-
-def learning_rate(step: int, steps: int, warm_up: int, schedule: str) -> float:
-    """The share of its learning rate that a module has in a step (0 is the first), 0 to 1.
-
-    It rises in equal parts in the first ``warm_up`` steps; then it stays (constant), or falls to 0 by half a cosine
-    (Loshchilov & Hutter, ICLR 2017, https://arxiv.org/abs/1608.03983, without restarts).
+    Attributes:
+        train, val: what the trained part of the network takes.
+        rows: of the training split, with their labels.
+        val_labels: int64 [n].
     """
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 1.0 if schedule == "constant" else (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up))) / 2
+
+    train: Inputs
+    val: Inputs
+    rows: TrainingRows
+    val_labels: np.ndarray
 
 
-def parameter_groups(model: nn.Module, learning_rates: dict[str, float], decay: float) -> list[dict[str, Any]]:
-    """What the optimizer trains: of each module the weights, and apart from them, without decay, biases and BatchNorm.
+class SharedAdamW(torch.optim.AdamW):
+    """AdamW whose gradients are summed over the processes before a step."""
 
-    Args:
-        decay: of the weights, decoupled (AdamW; Loshchilov & Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101).
+    def step(self, closure: Any = None) -> Any:
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        all_reduce(p.grad for p in parameters if p.grad is not None)
+        return super().step(closure)
+
+
+def new_optimizer(network: PartlyTrained, weight_decay: float) -> SharedAdamW:
+    """AdamW of the trained modules (Adam, without weight decay).
+
+    Weights decay, biases and BatchNorm do not. The decay is decoupled (Loshchilov & Hutter, ICLR
+    2019, https://arxiv.org/abs/1711.05101).
     """
     groups = []
-    for name, rate in learning_rates.items():
-        for matrices in (True, False):
-            parameters = [value for value in model.get_submodule(name).parameters() if (value.ndim > 1) == matrices]
-            groups.append({"params": parameters, "lr": rate, "weight_decay": decay if matrices else 0.0})
-    return groups
-
-
-def batches(count: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Rows 0..count-1 in the order of ``epoch``, cut into batches of ``size``; the last may be smaller.
-
-    A single row that is left over goes with the batch before it: BatchNorm cannot be trained on one image.
-    """
-    order = np.random.default_rng([ORDER, seed, epoch]).permutation(count)
-    return np.split(order, range(size, count - 1, size))
-
-
-def few(
-    split: tuple[Inputs, np.ndarray], ids: np.ndarray, per_class: int | str, seed: int
-) -> tuple[Inputs, np.ndarray]:
-    """A training split with at most ``per_class`` images of each class, repeated so that an epoch keeps its length.
-
-    Equal epochs make equal numbers of steps, so that results differ by the images alone. Every image has a random place
-    in its class, by (seed, image id), so the images of a smaller ``per_class`` are among those of a larger one.
-
-    Args:
-        split: inputs and labels (int64 [n]).
-        ids: of its images, int64 [n].
-        per_class: a number, or all (the split as it is).
-
-    Returns:
-        Inputs and labels of n rows, the chosen images in turn.
-    """
-    if isinstance(per_class, str):
-        return split
-    inputs, labels = split
-    place = pd.Series([np.random.default_rng([SUBSET, seed, number]).random() for number in ids.tolist()])
-    rank = place.groupby(labels).rank(method="first").to_numpy()
-    rows = np.resize(np.flatnonzero(rank <= per_class), len(labels))
-    return lambda wanted, epoch: inputs(rows[wanted], epoch), labels[rows]
-
-
-def seed_network(seed: int, epoch: int, step: int) -> None:
-    """Give what a network draws in one step (dropout, stochastic depth) its address, on every device."""
-    address = [NETWORK, seed, epoch, step, *([RANK] if RANK else [])]  # each process has images of its own
-    state = np.random.SeedSequence(address).generate_state(1, np.uint64)
-    torch.manual_seed(int(state[0]))
+    for name, rate in network.learning_rates.items():
+        parameters = list(network.whole.get_submodule(name).parameters())
+        matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+        vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
+        groups.append({"params": matrices, "lr": rate, "weight_decay": weight_decay})
+        groups.append({"params": vectors, "lr": rate, "weight_decay": 0.0})
+    return SharedAdamW(groups)
 
 
 def fit(
-    model: nn.Module,
-    head: nn.Module,
-    learning_rates: dict[str, float],
-    train: tuple[Inputs, np.ndarray],
-    val: tuple[Inputs, np.ndarray],
-    params: Train,
+    network: PartlyTrained,
+    data: Data,
+    recipe: Recipe,
     device: torch.device,
     checkpoint: Checkpoint | None = None,
 ) -> Iterator[Epoch]:
-    """Train ``model`` in place with AdamW (Adam, without weight decay) and cross-entropy; yields after every epoch.
+    """Train ``network`` in place with cross-entropy; yields after every epoch.
 
     Args:
-        model: partly frozen by :func:`pipeline.models.sections.unfreeze`, on ``device``.
-        head: the part of it that follows the inputs; all of it, or :func:`pipeline.models.sections.section`.
-        learning_rates: of the trained modules, by name.
-        train, val: inputs and labels (int64 [n]) of a split.
-        params: by :func:`recipe`.
-        checkpoint: saved after every epoch; if it holds epochs of this very training, they are yielded again, and
-            training goes on from there.
+        network: on ``device``.
+        checkpoint: saved after every epoch; if it holds epochs of this very training, they are
+            yielded again, and training goes on from there.
 
     Raises:
-        UserError: there is only one training image, or the loss has become infinite or no number.
+        UserError: there is only one training image, or the loss has become infinite or not a
+            number.
     """
-    if len(train[1]) < 2:
+    count = len(data.rows)
+    if count < 2:
         raise UserError("the training split has only one image; training needs two or more")
-    head.to(memory_format=torch.channels_last)
-    groups = parameter_groups(model, learning_rates, params.weight_decay)
-    rates = [group["lr"] for group in groups]
-    optimizer = torch.optim.AdamW(groups)
-    prefixes = tuple(f"{name}." for name in learning_rates)
+    network.trainable_part.to(memory_format=torch.channels_last)
+    optimizer = new_optimizer(network, recipe.weight_decay)
+    steps = len(batch_rows(count, recipe.batch_size, recipe.seed, 1))
+    factor = partial(
+        rate_factor,
+        steps=recipe.epochs * steps,
+        warm_up=recipe.warm_up * steps,
+        schedule=recipe.schedule,
+    )
+    scheduler = LambdaLR(optimizer, factor)
     finished: list[Epoch] = []
-    if checkpoint and (state := agreed(None if RANK else checkpoint.load())):
-        model.load_state_dict(state["trained"], strict=False)
+    state = broadcast(checkpoint.load() if checkpoint and is_first() else None)
+    if state:
+        network.whole.load_state_dict(state["trained"], strict=False)
         optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
         finished = state["epochs"]
         yield from finished
 
-    inputs, labels = train
-    for number in range(len(finished) + 1, params.epochs + 1):
-        set_mode(model, learning_rates, training=True)
-        sums = torch.zeros(2, dtype=torch.float64)  # of loss and of right answers
-        order = batches(len(labels), params.batch_size, params.seed, number)
-        first, steps, warm_up = ((count * len(order)) for count in (number - 1, params.epochs, params.warm_up))
-        # The next inputs are read while the network computes; beside an accelerator by all cores.
-        workers = 1 if device.type == "cpu" else cpu_workers("auto")
-        own = [rows[RANK::SIZE] if len(rows) > RANK else rows[:1] for rows in order]
-        ahead = parallel_map(lambda wanted: inputs(*wanted), [(rows, number) for rows in own], workers)
-        for step, (whole, rows, batch) in enumerate(zip(order, own, ahead, strict=True)):
-            share = len(whole[RANK::SIZE]) / len(whole)  # of the batch; other processes have the rest
-            truth = torch.from_numpy(labels[rows]).to(device)
-            seed_network(params.seed, number, step)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * learning_rate(first + step, steps, warm_up, params.schedule)
-            logits = head(batch).float()
-            loss = cross_entropy(logits, truth, label_smoothing=params.label_smoothing) * share
-            optimizer.zero_grad()
-            loss.backward()
-            add_up(parameter.grad for parameter in model.parameters() if parameter.grad is not None)
-            optimizer.step()
-            correct = int((logits.argmax(1) == truth).sum()) if share else 0
-            sums += torch.tensor([loss.item() * len(whole), correct], dtype=torch.float64)
-        set_mode(model, learning_rates, training=False)
-        add_up([sums])
-        train_loss, train_accuracy = (sums / len(labels)).tolist()
-        epoch: Epoch = {"epoch": number, "train_loss": train_loss, "train_accuracy": train_accuracy}
-        val_logits, val_truth = collect(outputs(head, val[0], len(val[1]), 0, device)), torch.from_numpy(val[1])
-        epoch["val_loss"] = cross_entropy(val_logits, val_truth).item()
-        epoch["val_accuracy"] = (val_logits.argmax(1) == val_truth).double().mean().item()
+    for epoch in range(len(finished) + 1, recipe.epochs + 1):
+        train_loss, train_accuracy = train_epoch(
+            network, optimizer, scheduler, data, recipe, epoch, device
+        )
+        val_loss, val_accuracy = validate(network, data)
+        result: Epoch = {
+            "epoch": epoch,
+            "train_loss": train_loss,
+            "train_accuracy": train_accuracy,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+        }
         for name in ("train_loss", "val_loss"):
-            if not math.isfinite(epoch[name]):
-                raise UserError(f"{name} of epoch {number} is not finite; lower this approach's learning rates")
-        finished.append(epoch)
-        trained = {name: value for name, value in model.state_dict().items() if name.startswith(prefixes)}
-        if checkpoint and not RANK:
-            checkpoint.save({"trained": trained, "optimizer": optimizer.state_dict(), "epochs": finished})
-        yield epoch
+            if not math.isfinite(result[name]):
+                raise UserError(
+                    f"{name} of epoch {epoch} is not finite; lower this approach's learning rates"
+                )
+        finished.append(result)
+        if checkpoint and is_first():
+            checkpoint.save(
+                {
+                    "trained": network.trained_state(),
+                    "optimizer": optimizer.state_dict(),
+                    "scheduler": scheduler.state_dict(),
+                    "epochs": finished,
+                }
+            )
+        yield result
 
 
-def history(epochs: Iterator[Epoch], total: int, images: int, live: Path) -> pd.DataFrame:
-    """Run the ``total`` epochs of :func:`fit`, over a number of ``images``, with a line after each; a row an epoch.
+def train_epoch(
+    network: PartlyTrained,
+    optimizer: SharedAdamW,
+    scheduler: LambdaLR,
+    data: Data,
+    recipe: Recipe,
+    epoch: int,
+    device: torch.device,
+) -> tuple[float, float]:
+    """One pass over the training images; returns mean loss and accuracy of the batches."""
+    network.train()
+    losses: list[Tensor] = []  # they stay on the device: reading one would wait for it
+    hits: list[Tensor] = []
+    sizes: list[int] = []
+    batches = batch_rows(len(data.rows), recipe.batch_size, recipe.seed, epoch)
+    inputs = data.train.epoch(epoch)
+    for step, batch in enumerate(read_ahead(batches, data.rows, inputs, device)):
+        torch.manual_seed(seed_of([DRAWS, recipe.seed, epoch, step]))  # of dropout, on every device
+        outputs = network(batch.images).float()
+        loss = cross_entropy(outputs, batch.labels, label_smoothing=recipe.label_smoothing)
+        loss = loss * batch.weight
+
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+
+        losses.append(loss.detach())
+        hits.append(
+            (outputs.argmax(1) == batch.labels).sum() if batch.weight else loss.new_zeros(())
+        )
+        sizes.append(len(batches[step]))
+    network.eval()
+
+    weighted = [loss * size for loss, size in zip(torch.stack(losses).tolist(), sizes, strict=True)]
+    sums = torch.tensor([math.fsum(weighted), torch.stack(hits).sum().item()], dtype=torch.float64)
+    all_reduce([sums])
+    mean_loss, accuracy = (sums / len(data.rows)).tolist()
+    return mean_loss, accuracy
+
+
+def validate(network: PartlyTrained, data: Data) -> tuple[float, float]:
+    """Mean loss and accuracy on the validation split."""
+    outputs = logits(network, data.val)
+    truth = torch.from_numpy(data.val_labels)
+    accuracy = (outputs.argmax(1) == truth).double().mean().item()
+    return cross_entropy(outputs, truth).item(), accuracy
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """This process's share of a batch, on the device.
+
+    Attributes:
+        labels: int64 [n].
+        weight: of the share in the mean over the batch, 0 to 1; 1 where there is one process.
+    """
+
+    images: Tensor
+    labels: Tensor
+    weight: float
+
+
+def read_ahead(
+    batches: list[np.ndarray], rows: TrainingRows, inputs: Batch, device: torch.device
+) -> Iterator[TrainingBatch]:
+    """The batches of an epoch; the next ones are read while the network computes."""
+
+    def read(places: np.ndarray) -> TrainingBatch:
+        own, weight = share_of(places)
+        labels = to_device(torch.from_numpy(rows.labels[own]), device)
+        return TrainingBatch(inputs(rows.rows[own]), labels, weight)
+
+    return parallel_map(read, batches, 1 if device.type == "cpu" else cpu_workers("auto"))
+
+
+def run_epochs(epochs: Iterator[Epoch], recipe: Recipe, images: int, live: Path) -> pd.DataFrame:
+    """Run the epochs of :func:`fit` with a line after each; one row an epoch.
 
     The rows so far are in the CSV file ``live``, to be watched; those of a resumed training too.
+
+    Args:
+        images: in an epoch.
     """
-    rows, start = [], time.monotonic()
-    if not RANK:
+    rows = []
+    start = time.monotonic()
+    if is_first():
         live.parent.mkdir(exist_ok=True)
         live.unlink(missing_ok=True)
     for epoch in epochs:
         rows.append(epoch)
-        if not RANK:
+        if is_first():
             write_csv(live, pd.DataFrame(rows))
-        took, start = time.monotonic() - start, time.monotonic()
+        now = time.monotonic()
+        seconds = max(now - start, 1e-9)
+        start = now
+        left = (recipe.epochs - epoch["epoch"]) * seconds
         print(
-            f"epoch {epoch['epoch']:2}/{total}: "
+            f"epoch {epoch['epoch']:2}/{recipe.epochs}: "
             f"train loss {epoch['train_loss']:.4f}, accuracy {epoch['train_accuracy']:6.1%}; "
             f"val loss {epoch['val_loss']:.4f}, accuracy {epoch['val_accuracy']:6.1%}; "
-            f"{images / max(took, 1e-9):,.0f} images/s, {(total - epoch['epoch']) * took:.0f} s left",
+            f"{images / seconds:,.0f} images/s, {left:.0f} s left",
             flush=True,
         )
     return pd.DataFrame(rows)

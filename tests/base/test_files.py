@@ -1,12 +1,13 @@
-"""Files appear whole or not at all, whoever else writes them, and a killed process leaves nothing for long."""
+"""Files appear whole or not at all, and killed processes leave nothing behind for long."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline.base.files import atomic, scratch
+from pipeline.base.files import atomic, file_lock, scratch
 from tools.sandbox import PROJECT, environment
 
 WRITER = """
@@ -19,31 +20,66 @@ with atomic(sys.argv[1]) as (path,):
     with path.open("a") as file:
         file.write(" and half")
 """
+LOCKER = """
+import sys
+from pathlib import Path
+from pipeline.base.files import file_lock
+with file_lock(Path(sys.argv[1]), "file"):
+    print("locked", flush=True)
+    sys.stdin.readline()
+"""
 
 
-@pytest.fixture
-def writer(tmp_path: Path) -> "subprocess.Popen[str]":
-    """Another process, in the middle of the same file."""
-    command = [sys.executable, "-c", WRITER, str(tmp_path / "file")]
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=PROJECT)
+def start(code: str, path: Path) -> "subprocess.Popen[str]":
+    """Another process, which prints a line and then waits for one."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT,
+    )
     assert process.stdout
-    assert process.stdout.readline() == "writing\n"
+    assert process.stdout.readline()
     return process
 
 
-def test_two_processes_write_one_file_and_neither_publishes_the_half_of_the_other(
-    tmp_path: Path, writer: "subprocess.Popen[str]"
-) -> None:
+def test_two_processes_that_write_one_file_do_not_mix(tmp_path: Path) -> None:
+    writer = start(WRITER, tmp_path / "file")
     with atomic(tmp_path / "file") as (path,):
         path.write_text("by us")
     assert (tmp_path / "file").read_text() == "by us"
-    writer.communicate("go on\n")
+    writer.communicate("continue\n")
     assert (tmp_path / "file").read_text() == "half and half"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, writer: "subprocess.Popen[str]") -> None:
+def test_an_error_leaves_the_old_files(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+
+    def fail() -> None:
+        with atomic(tmp_path / "a", tmp_path / "b") as (path, _):
+            path.write_text("new")
+            raise ValueError("the work fails")
+
+    with pytest.raises(ValueError, match="the work fails"):
+        fail()
+    assert (tmp_path / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path: Path) -> None:
+    """Python gives no name if write() fails, and that of the temporary file if open() does."""
+    with pytest.raises(OSError, match="full") as error, atomic(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, "full")
+    assert error.value.filename == str(tmp_path / "file")
+    with pytest.raises(OSError, match="full") as error, atomic(tmp_path / "file") as (path,):
+        raise OSError(errno.ENOSPC, "full", str(path))
+    assert error.value.filename == str(tmp_path / "file")
+
+
+def test_temporary_files_of_a_killed_process_are_deleted_by_the_next(tmp_path: Path) -> None:
+    writer = start(WRITER, tmp_path / "file")
     writer.kill()
     writer.communicate()
     assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
@@ -53,20 +89,38 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, write
     assert not list(tmp_path.iterdir())
 
 
+def test_a_lock_is_waited_for_with_a_note_and_is_free_when_its_process_is_killed(
+    tmp_path: Path,
+) -> None:
+    locker = start(LOCKER, tmp_path / "file")
+    notes = []
+
+    def note(line: str) -> None:
+        notes.append(line)
+        locker.kill()
+
+    with file_lock(tmp_path / "file", "file", note):
+        assert notes == ["file: waiting for another process that writes it"]
+    locker.communicate()
+    with file_lock(tmp_path / "file", "file", note):
+        assert len(notes) == 1
+
+
 POWER_CUT = """
 import os, sys
 from pathlib import Path
 from pipeline.base import files
-left = int(sys.argv[1])
-def or_the_power_goes(call):
+steps = int(sys.argv[1])
+def or_power_cut(call):
     def step(*arguments):
-        global left
-        if not left:
+        global steps
+        if not steps:
             os._exit(1)
-        left -= 1
+        steps -= 1
         return call(*arguments)
     return step
-files.os.fsync, Path.replace = or_the_power_goes(os.fsync), or_the_power_goes(Path.replace)
+files.os.fsync = or_power_cut(os.fsync)
+Path.replace = or_power_cut(Path.replace)
 with files.atomic("a", "b") as paths:
     for path in paths:
         path.write_text("whole")
@@ -74,16 +128,17 @@ with files.atomic("a", "b") as paths:
 
 
 def test_a_power_cut_at_any_step_leaves_whole_files_or_none(tmp_path: Path) -> None:
-    """Before each file is on the disk (fsync), before each of them gets its name (rename)."""
-    there = []
+    """The steps: each file is written to the disk (fsync), then each gets its name (rename)."""
+    present = []
     for step in range(5):
         command = [sys.executable, "-c", POWER_CUT, str(step)]
-        done = subprocess.run(command, cwd=tmp_path, env=environment() | {"PYTHONPATH": str(PROJECT)})
-        files = [tmp_path / name for name in ("a", "b") if (tmp_path / name).exists()]
-        there.append(len(files))
+        variables = environment() | {"PYTHONPATH": str(PROJECT)}
+        done = subprocess.run(command, cwd=tmp_path, env=variables)
         assert done.returncode == (step < 4)
+        files = [tmp_path / name for name in ("a", "b") if (tmp_path / name).exists()]
+        present.append(len(files))
         for file in files:
             assert file.read_text() == "whole"
             file.unlink()
-    assert there == [0, 0, 0, 1, 2]  # no name before all are on the disk
-    assert not list(tmp_path.iterdir())  # the next run removes what was left
+    assert present == [0, 0, 0, 1, 2]  # none is renamed before all are on the disk
+    assert not list(tmp_path.iterdir())  # the next run deletes what the others left

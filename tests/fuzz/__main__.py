@@ -1,7 +1,8 @@
-"""Fuzz by coverage: python -m tests.fuzz TARGET|all COUNT SEED. Needs `pip install atheris` (Linux, macOS).
+"""Fuzz by coverage: python -m tests.fuzz TARGET|all COUNT SEED
 
-Prints a line a target: inputs, answers, UserErrors, seconds, memory. An input that ends otherwise, takes ten seconds or
-more than a gigabyte ends the run, and is kept in the current directory.
+Needs `pip install atheris` (Linux, macOS). Prints a line for each target: inputs, answers,
+UserErrors, seconds, memory. An input that ends in anything else, takes ten seconds or more than a
+gigabyte ends the run, and is written to the current directory.
 """
 
 import importlib.util
@@ -13,7 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-PARSERS = ["pipeline", "stages", "PIL", "ruamel", "tarfile", "zipfile"]  # those in Python are watched
+# Modules whose coverage counts: those in Python that read the inputs.
+PARSERS = ["pipeline", "stages", "PIL", "ruamel", "tarfile", "zipfile"]
 
 
 def main(name: str, count: str, seed: str) -> None:
@@ -24,8 +26,9 @@ def main(name: str, count: str, seed: str) -> None:
     if not importlib.util.find_spec("atheris"):
         sys.exit("error: atheris is missing: pip install atheris")
     for target in TARGETS if name == "all" else [name]:
-        with tempfile.TemporaryFile("w+") as log:  # of what libraries print, too
-            code = f"from tests.fuzz.__main__ import fuzz; fuzz({target!r}, {int(count)}, {int(seed)})"
+        call = f"fuzz({target!r}, {int(count)}, {int(seed)})"
+        code = f"from tests.fuzz.__main__ import fuzz; {call}"
+        with tempfile.TemporaryFile("w+") as log:
             done = subprocess.run([sys.executable, "-c", code], stderr=log)
             log.seek(0)
             if done.returncode:
@@ -33,32 +36,37 @@ def main(name: str, count: str, seed: str) -> None:
 
 
 def fuzz(name: str, count: int, seed: int) -> None:
-    """In a process of its own, which has one target only and its memory."""
+    """Fuzz one target, in a process that does nothing else, so that its memory can be measured."""
     import atheris
 
     with atheris.instrument_imports(include=PARSERS):
         from tests.fuzz.targets import TARGETS, attempt
-    target, answers = TARGETS[name], {True: 0, False: 0}
+    target = TARGETS[name]
+    outcomes = {True: 0, False: 0}  # answers, UserErrors
     with tempfile.TemporaryDirectory() as corpus, tempfile.TemporaryDirectory() as directory:
         for number, content in enumerate(target.seeds()):
             Path(corpus, str(number)).write_bytes(content)
 
-        def one(data: bytes) -> None:
-            answers[attempt(target, data, Path(directory))] += 1
+        def test(data: bytes) -> None:
+            outcomes[attempt(target, data, Path(directory))] += 1
 
-        before, start = peak(), time.monotonic()
-        limits = ["-timeout=10", f"-rss_limit_mb={before + 1024}"]
-        atheris.Setup([name, f"-atheris_runs={count}", f"-seed={seed}", *limits, corpus], one)
+        memory = peak_memory()
+        start = time.monotonic()
+        limits = ["-timeout=10", f"-rss_limit_mb={memory + 1024}"]
+        atheris.Setup([name, f"-atheris_runs={count}", f"-seed={seed}", *limits, corpus], test)
         try:
             atheris.Fuzz()
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)  # libFuzzer leaves its alarm on
-            seconds, memory = time.monotonic() - start, f"{before} + {peak() - before} MB"
-            counts = f"{sum(answers.values()):,} inputs: {answers[True]:,} answers, {answers[False]:,} UserErrors"
-            print(f"{name}: {counts}, {seconds:.0f} s, {memory}", flush=True)
+            print(
+                f"{name}: {sum(outcomes.values()):,} inputs: {outcomes[True]:,} answers, "
+                f"{outcomes[False]:,} UserErrors, {time.monotonic() - start:.0f} s, "
+                f"{memory} + {peak_memory() - memory} MB",
+                flush=True,
+            )
 
 
-def peak() -> int:
+def peak_memory() -> int:
     """The largest memory of this process so far, MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 

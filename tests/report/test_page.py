@@ -1,8 +1,9 @@
-"""The report page: whole in itself, readable everywhere, whatever the classes are called."""
+"""The report page: complete in itself, readable everywhere, whatever the classes are called."""
 
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,83 +14,164 @@ import pytest
 from PIL import Image
 from selenium import webdriver
 
-from pipeline.base.arrays import ArrayWriter
-from pipeline.data.pixels import Split
+from pipeline.figures import charts
+from pipeline.params import Recipe
 from pipeline.report.comparison import differences, summary
 from pipeline.report.page import Results, page
-from pipeline.training.evaluation import per_class
-from pipeline.training.params import Approach
+from tests.report.test_comparison import recipe
 
-HOSTILE = ["<script>alert(1)</script>", '" onerror="x', "{{ 7 * 7 }} $x^2$", "زهرة الربيع", "word" * 60, "&amp; 'q'"]
-VOID = {"meta", "link", "img", "br"}
-
-
-def split(folder: Path, name: str, labels: np.ndarray) -> Split:
-    """A packed split of small images of noise."""
-    rows = {"id": np.arange(len(labels)), "label": labels, "offset": 300 * np.arange(len(labels))}
-    pd.DataFrame(rows | {"height": 10, "width": 10}).to_csv(folder / f"{name}.csv", index=False)
-    with ArrayWriter(folder / f"{name}.npy") as file:
-        file.append(np.random.default_rng(0).integers(0, 256, 300 * len(labels), np.uint8))
-    return Split(folder, name)
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '" onerror="x',
+    "{{ 7 * 7 }} $x^2$",
+    "زهرة الربيع",
+    "word" * 60,
+    "&amp; 'q'",
+]
+SECTIONS = [
+    "Comparison",
+    "Training",
+    "Where they differ",
+    "Most confused classes",
+    "Confident mistakes",
+    "Evidence for predictions",
+    "Classes",
+    "Calibration",
+    "Before training",
+    "Data",
+    "Most alike images",
+    "Settings and digests",
+]
+VOID = {"meta", "link", "img", "br"}  # elements without an end tag
 
 
 def results(folder: Path, approaches: int, classes: int) -> Results:
-    """Made-up results: approaches that are right more and more often, classes of hostile names."""
-    random = np.random.default_rng(0)
+    """Made-up results: each approach is right more often than the last; class names are hostile."""
     names = [f"{HOSTILE[number % len(HOSTILE)]} {number}" for number in range(classes)]
-    labels = np.sort(np.arange(max(40, 2 * classes)) % classes)
-    train, test = split(folder, "train", np.arange(classes)), split(folder, "test", labels)
-    predictions, metrics, recipes = {}, {}, {}
+    index = made_up_index(classes, test_images=max(40, 2 * classes))
+    test = index[index["split"] == "test"]
+    recipes: dict[str, Recipe] = {}
+    predictions = {}
+    per_class = {}
+    evaluations = {}
+    parameters = {"total": 10, "trainable": 1}
+    random = np.random.default_rng(0)
     for number in range(approaches):
-        wrong = random.random(len(labels)) < 0.6 / (number + 1)
-        prediction = np.where(wrong, random.integers(0, classes, len(labels)), labels)
-        columns = {"id": test.ids, "label": labels, "prediction": prediction, "confidence": random.random(len(labels))}
-        table = pd.DataFrame(columns)
-        share = {"accuracy": (prediction == labels).mean(), "n": len(labels)}
-        scores = share | {"top5_accuracy": 1.0, "balanced_accuracy": 0.5, "loss": 1.0}
         name = f"approach_{number}"
-        predictions[name], recipes[name] = (
-            table,
-            Approach(initial="random", input="pixels", learning_rates={"fc": 1e-3}),
+        wrong = random.random(len(test)) < 0.6 / (number + 1)
+        guesses = random.integers(0, classes, len(test))
+        table = test[["id", "label"]].reset_index(drop=True)
+        table["prediction"] = np.where(wrong, guesses, table["label"])
+        table["confidence"] = random.random(len(test))
+        right = table["label"] == table["prediction"]
+        by_class = right.groupby(table["label"]).agg(["size", "mean"])
+        per_class[name] = pd.DataFrame(
+            {
+                "label": range(classes),
+                "class": names,
+                "n": by_class["size"],
+                "accuracy": by_class["mean"],
+            }
         )
-        metrics[name] = {"test": scores, "val": scores, "parameters": {"total": 10, "trainable": 1}}
-    epoch = {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5}
-    (folder / "pictures").mkdir()
-    for picture in ("0.jpg", *(f"0-{name}.jpg" for name in predictions)):
-        Image.new("RGB", (8, 8)).save(folder / "pictures" / picture)
-    shown = {"rule": "typical", "id": 0, "member": "a.jpg", "confidence": 0.5}
-    shown |= {"label": names[0], "prediction": names[1], "note": "no positive evidence"}
+        scores = {"top5_accuracy": 1.0, "balanced_accuracy": 0.5, "loss": 1.0}
+        scores |= {"accuracy": right.mean(), "images": len(test)}
+        predictions[name] = table
+        evaluations[name] = {"test": scores, "val": scores, "parameters": parameters}
+        recipes[name] = recipe()
+    table = summary(recipes, evaluations, {})
+    histories = dict.fromkeys(recipes, made_up_history())
+    explained = made_up_explanations(folder / "pictures", list(recipes), names)
     counts = {"images": 1, "fewest_of_a_class": 1, "most_of_a_class": 1}
+    members = index.set_index("split")["member"]
     return Results(
-        table=summary(recipes, metrics, {}),
+        table=table,
         differences=differences(predictions),
-        histories={name: pd.DataFrame([epoch, epoch | {"epoch": 2}]) for name in predictions},
-        per_class={name: per_class(table, names) for name, table in predictions.items()},
+        training_curves=charts.training_curves(histories),
+        comparison=charts.comparison(table),
+        histories=histories,
+        per_class=per_class,
         predictions=predictions,
         dataset={"classes": classes, "identical_images": [["<a>.jpg", "b.jpg"]]}
         | dict.fromkeys(("train", "val", "test"), counts),
         top5=pd.DataFrame({"class": names[:2], "probability": [0.5, 0.25]}),
-        explained=pd.DataFrame([shown | {"approach": name} for name in predictions]),
+        alike=pd.DataFrame(
+            {
+                "train": members["train"].iloc[:2].tolist(),
+                "test": members["test"].iloc[:2].tolist(),
+                "cosine": [0.98765, 0.5],
+                "same_class": [True, False],
+            }
+        ),
+        explained=explained,
         pictures=folder / "pictures",
-        train=train,
-        test=test,
         classes=names,
-        members={number: f"{number}/<b>.jpg" for number in range(len(labels))},
-        crop=8,
+        index=index,
+        square=made_up_square,
         settings="train: {}",
         digests={"images": "0" * 64},
         versions={"python": "3"},
     )
 
 
-class Check(HTMLParser):
-    """Raises where a tag is not closed, a script runs, something is fetched or an image has no words."""
+def made_up_index(classes: int, test_images: int) -> pd.DataFrame:
+    """One training image of each class, and test images of all classes."""
+    labels = np.concatenate([np.arange(classes), np.sort(np.arange(test_images) % classes)])
+    splits = ["train"] * classes + ["test"] * test_images
+    members = [f"{number}/<b>.jpg" for number in range(len(labels))]
+    ids = 1000 + np.arange(len(labels))
+    return pd.DataFrame({"member": members, "id": ids, "split": splits, "label": labels})
 
-    def __init__(self) -> None:
+
+def made_up_square(image_id: int) -> np.ndarray:
+    return np.random.default_rng(image_id).integers(0, 256, (8, 8, 3), np.uint8)
+
+
+def made_up_history() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "epoch": [1, 2],
+            "train_loss": 1.0,
+            "train_accuracy": 0.5,
+            "val_loss": 1.0,
+            "val_accuracy": 0.5,
+        }
+    )
+
+
+def made_up_explanations(folder: Path, approaches: list[str], classes: list[str]) -> pd.DataFrame:
+    folder.mkdir()
+    for file in ("7.jpg", *(f"7-{name}.jpg" for name in approaches)):
+        Image.new("RGB", (8, 8)).save(folder / file)
+    return pd.DataFrame(
+        {
+            "rule": "typical",
+            "id": 7,
+            "member": "a.jpg",
+            "label": classes[0],
+            "approach": approaches,
+            "prediction": classes[1],
+            "confidence": 0.5,
+            "note": "no positive evidence",
+        }
+    )
+
+
+class Checked(HTMLParser):
+    """Parses a page; fails if it is not complete in itself.
+
+    That is: a tag is not closed, a script runs, something is loaded, or an image has no
+    description.
+    """
+
+    def __init__(self, html: str) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.ids: list[str] = []
+        self.ids: list[str | None] = []
         self.text = ""
+        self.feed(html)
+        self.close()
+        assert not self.open
+        assert len(self.ids) == len(set(self.ids))
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         values = dict(attributes)
@@ -98,7 +180,8 @@ class Check(HTMLParser):
         for name in ("src", "href", "xlink:href"):
             assert (values.get(name) or "#").startswith(("data:", "#")), values
         assert tag != "img" or values["alt"]
-        self.ids += [values["id"] or ""] if "id" in values else []
+        if "id" in values:
+            self.ids.append(values["id"])
         if tag not in VOID:
             self.open.append(tag)
 
@@ -123,46 +206,52 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return path
 
 
-def test_a_page_of_any_size_is_whole_and_escapes_names(made: Path) -> None:
-    check = Check()
-    check.feed(made.read_text(encoding="utf-8"))
-    check.close()
-    assert not check.open
-    assert len(check.ids) == len(set(check.ids))
-    assert "<script>alert(1)</script> 0" in check.text
-    assert HOSTILE[1] in check.text
+def test_a_page_of_any_size_is_complete_and_shows_names_as_they_are(made: Path) -> None:
+    checked = Checked(made.read_text(encoding="utf-8"))
+    assert "<script>alert(1)</script> 0" in checked.text
+    assert HOSTILE[1] in checked.text
     assert made.stat().st_size < 3_000_000
+
+
+def test_it_shows_the_most_alike_images(tmp_path: Path) -> None:
+    made_up = results(tmp_path, approaches=1, classes=2)
+    section = Checked(page(made_up)).text.split("\nMost alike images\n")[1]
+    assert "Cosine 0.9877, same class" in section
+    assert "Cosine 0.5000, different classes" in section
+    for file in (*made_up.alike["train"], *made_up.alike["test"]):
+        assert file in section
+
+
+def test_parts_without_content_are_left_out(tmp_path: Path) -> None:
+    """One approach differs from no other; images to explain are a choice of params.yaml."""
+    made_up = results(tmp_path, approaches=1, classes=2)
+    fewer = replace(made_up, explained=made_up.explained[:0], alike=made_up.alike[:0])
+    text = Checked(page(fewer)).text
+    missing = [title for title in SECTIONS if f"\n{title}\n" not in text]
+    assert missing == ["Where they differ", "Evidence for predictions", "Most alike images"]
 
 
 def test_the_page_of_a_run(project: Path) -> None:
     """The answer first, then what the run's own files hold."""
-    check = Check()
-    check.feed((project / "report" / "index.html").read_text(encoding="utf-8"))
-    check.close()
-    assert not check.open
-    metrics = json.loads((project / "metrics" / "fine_tuning.json").read_text())
-    for text in (f"{metrics['test']['accuracy']:.1%}", metrics["weights_sha256"], "points of test accuracy"):
-        assert text in check.text
-    assert f"{metrics['test']['calibration_error']:.1%}" in check.text.split("Expected calibration")[1][:80]
-    sections = ["Comparison", "Training", "Where they differ", "Most confused classes", "Confident mistakes"]
-    sections += [
-        "What speaks for a prediction",
-        "Classes",
-        "Calibration",
-        "Before training",
-        "Data",
-        "Settings and digests",
-    ]
-    places = [check.text.index(f"\n{title}\n") for title in sections]
+    text = Checked((project / "report" / "index.html").read_text(encoding="utf-8")).text
+    evaluation = json.loads((project / "evaluation" / "fine_tuning.json").read_text())
+    assert text.index("points of test accuracy") < text.index("\nComparison\n")
+    assert f"{evaluation['test']['accuracy']:.1%}" in text
+    assert evaluation["weights_sha256"] in text
+    calibration = text.split("Expected calibration")[1][:80]
+    assert f"{evaluation['test']['calibration_error']:.1%}" in calibration
+    places = [text.index(f"\n{title}\n") for title in SECTIONS]
     assert places == sorted(places)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    chromium = shutil.which("chromium")
+    driver = shutil.which("chromedriver")
     if not chromium or not driver:
         pytest.skip(
-            "the page is not tested in a browser: chromium or chromedriver (Debian: chromium-driver) is missing"
+            "the page is not tested in a browser: chromium or chromedriver "
+            "(Debian: chromium-driver) is missing"
         )
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
@@ -180,23 +269,39 @@ def browser() -> Iterator[Any]:
     started.quit()
 
 
+def requests(browser: Any) -> list[str]:
+    """URLs that the browser has asked for since the last call."""
+    entries = browser.get_log("performance")
+    messages = [json.loads(entry["message"])["message"] for entry in entries]
+    return [
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    ]
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_browser_shows_it(made: Path, browser: Any, width: int, theme: str) -> None:
-    """No console message, no request, every image loaded, nothing to scroll sideways, both themes."""
+    """No console message, no request, every image loaded, no sideways scrolling, both themes."""
     screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     features = [{"name": "prefers-color-scheme", "value": theme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    browser.get_log("performance")
+    requests(browser)
     browser.get(made.as_uri())
     assert browser.get_log("browser") == []
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [event["params"]["request"]["url"] for event in messages if event["method"] == "Network.requestWillBeSent"]
-    assert [url for url in asked if not url.startswith("data:")] == [made.as_uri()]
-    assert browser.execute_script("return [...document.images].every(i => i.complete && i.naturalWidth)")
-    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert [url for url in requests(browser) if not url.startswith("data:")] == [made.as_uri()]
+    loaded = "return [...document.images].every(i => i.complete && i.naturalWidth)"
+    assert browser.execute_script(loaded)
+    fits = "return document.documentElement.scrollWidth <= window.innerWidth"
+    assert browser.execute_script(fits)
     ground, text = browser.execute_script(
-        "const s = getComputedStyle(document.body); return [s.backgroundColor, s.color].map(c => +c.match(/[0-9]+/)[0])"
+        "const style = getComputedStyle(document.body);"
+        "const red = colour => +colour.match(/[0-9]+/)[0];"
+        "return [red(style.backgroundColor), red(style.color)];"
     )
-    assert (ground > 200 > 100 > text) if theme == "light" else (text > 200 > 100 > ground)
+    if theme == "light":
+        assert ground > 200 > 100 > text
+    else:
+        assert text > 200 > 100 > ground

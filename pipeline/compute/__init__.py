@@ -1,0 +1,1 @@
+"""torch as this project uses it: the device, deterministic arithmetic, several processes."""

@@ -1,0 +1,73 @@
+"""What several stages open in the same way: the raw data, the cache, the views of a split."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipeline.base.cache import GIGABYTE, Cache
+from pipeline.base.errors import UserError
+from pipeline.base.parallel import cpu_workers
+from pipeline.data.images import Preprocessing
+from pipeline.data.pixels import Pixels, read_split
+from pipeline.data.raw import ARCHIVE, read_index
+from pipeline.data.views import Augmentation, Views
+from pipeline.models.freezing import resolve_learning_rates
+from pipeline.params import Params, Recipe, Runtime, Train
+
+RAW = Path("data/raw")
+
+
+def open_cache(runtime: Runtime) -> Cache:
+    """The cache of the clone, also for experiments that run in a copy (dvc exp run --temp).
+
+    DVC makes those copies in .dvc/tmp/exps.
+    """
+    here = Path.cwd()
+    inside = [folder for folder in here.parents if folder.name == ".dvc"]
+    clone = inside[-1].parent if inside else here
+    return Cache(clone / ".cache", int(runtime.cache * GIGABYTE))
+
+
+def open_views(
+    split: str,
+    preprocessing: Preprocessing,
+    runtime: Runtime,
+    device: torch.device,
+    recipe: Train | None = None,
+) -> Views:
+    """The views of a split.
+
+    Args:
+        recipe: of training, with its random crops; None for evaluation.
+    """
+    images = read_split(read_index(RAW), split)
+    workers = cpu_workers(runtime.workers)
+    pixels = Pixels(RAW / ARCHIVE, images, preprocessing, open_cache(runtime), workers)
+    if recipe is None:
+        return Views(pixels, device)
+    crop = recipe.resized_crop
+    augmentation = Augmentation(recipe.seed, recipe.flip, (crop.size, crop.scale) if crop else None)
+    return Views(pixels, device, augmentation)
+
+
+def preprocessing_of(params: Params, recipe: Train) -> Preprocessing:
+    """How an image becomes what the network sees, by params.yaml."""
+    return Preprocessing(recipe.resize, recipe.crop, params.backbone.mean, params.backbone.std)
+
+
+def trained_by_others(params: Params, recipe: Recipe, model: nn.Module) -> list[list[str]]:
+    """The modules that the other approaches with the same views train, for what can be shared.
+
+    They decide what the cache keeps, and change no result: so no stage declares them.
+    """
+    found = []
+    for approach in params.approaches.values():
+        other = approach.recipe(params.train)
+        try:
+            rates = resolve_learning_rates(model, other.learning_rates, "approaches")
+        except UserError:  # is said where that approach is trained
+            continue
+        if other.initial == "backbone" and other.has_views_of(recipe):
+            found.append(list(rates))
+    return found
