@@ -1,5 +1,6 @@
 """What several stages open in the same way: the raw data, the cache, the views of a split."""
 
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 from pipeline.base.cache import GIGABYTE, Cache
 from pipeline.base.errors import UserError
 from pipeline.base.parallel import cpu_workers
+from pipeline.data.archive import Archive
 from pipeline.data.images import Preprocessing
 from pipeline.data.pixels import Pixels, read_split
 from pipeline.data.raw import ARCHIVE, read_index
@@ -29,6 +31,12 @@ def open_cache(runtime: Runtime) -> Cache:
     return Cache(clone / ".cache", int(runtime.cache * GIGABYTE))
 
 
+@cache
+def open_archive(folder: Path) -> Archive:
+    """The images of the raw data in ``folder``, opened once for all splits."""
+    return Archive(folder / ARCHIVE, read_index(folder)["member"].tolist())
+
+
 def open_views(
     split: str,
     preprocessing: Preprocessing,
@@ -43,7 +51,8 @@ def open_views(
     """
     images = read_split(read_index(RAW), split)
     workers = cpu_workers(runtime.workers)
-    pixels = Pixels(RAW / ARCHIVE, images, preprocessing, open_cache(runtime), workers)
+    archive = partial(open_archive, RAW.absolute())
+    pixels = Pixels(archive, images, preprocessing, open_cache(runtime), workers)
     if recipe is None:
         return Views(pixels, device)
     crop = recipe.resized_crop

@@ -103,7 +103,7 @@ class RawSquares:
 
     def __init__(self, index: pd.DataFrame, resize: int, crop: int) -> None:
         self._members = dict(zip(index["id"], index["member"], strict=True))
-        self._archive = Archive(RAW / ARCHIVE)
+        self._archive = Archive(RAW / ARCHIVE, index["member"].tolist())
         self._resize = resize
         self._crop = crop
 

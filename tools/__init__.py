@@ -1,1 +1,1 @@
-"""What people start, through the Makefile."""
+"""Programs that people start through the Makefile."""

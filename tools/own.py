@@ -1,7 +1,7 @@
-"""Feature extraction against fine-tuning on one's own images. Usage: python -m tools.own IMAGES [BACKBONE]
+"""Both approaches on one's own images, in the folder own/. Usage: python -m tools.own IMAGES [BACKBONE]
 
-IMAGES: a folder, zip or tar file of CLASS/IMAGE or of train/CLASS/IMAGE and so on. BACKBONE: a file of ImageNet weights
-in place of the download. Everything is made in the folder own/.
+IMAGES is a folder, zip or tar file of CLASS/IMAGE, or of train/CLASS/IMAGE and so on. BACKBONE is a
+file of ImageNet weights, in place of the download.
 """
 
 import sys
@@ -15,7 +15,10 @@ from tools.sandbox import PROJECT
 
 def main() -> int:
     if len(sys.argv) not in (2, 3) or not all(sys.argv[1:]):
-        raise UserError("name your images: make own IMAGES=path/to/folder (and, without a network, BACKBONE=file)")
+        raise UserError(
+            "name your images: make own IMAGES=path/to/folder "
+            "(and, without a network, BACKBONE=file)"
+        )
     images, *backbone = (Path(argument).expanduser().resolve() for argument in sys.argv[1:])
     for path in (images, *backbone):
         if not path.exists():
@@ -32,7 +35,8 @@ def main() -> int:
     code = reproduce(PROJECT / "own", changes)
     if code and not backbone:
         print(
-            "If the backbone could not be downloaded: make own IMAGES=… BACKBONE=file of ImageNet weights of a ResNet18"
+            "If the backbone could not be downloaded: "
+            "make own IMAGES=… BACKBONE=file of ImageNet weights of a ResNet18"
         )
     return code
 

@@ -1,4 +1,4 @@
-"""A second copy of the project, with other params, in which a pipeline can run and leave the first one alone."""
+"""A copy of the project with other params, in which the pipeline runs without touching this one."""
 
 import os
 import shlex
@@ -16,32 +16,50 @@ from pipeline.params import read_yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
 # Pathspec of what git tracks and the pipeline does not write: a copy makes its own results.
-SOURCES = ("--", ".", ":!dvc.lock", ":!environment", ":!metrics")
+SOURCES = ("--", ".", ":!dvc.lock", ":!environment", ":!metrics.json")
 DVC = (sys.executable, "-m", "dvc")
 
 
 def environment() -> dict[str, str]:
-    """The environment in which `python` is this Python, as dvc.yaml expects."""
-    return os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
+    """Environment variables with which `python` is this Python, as dvc.yaml expects."""
+    folders = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    return os.environ | {"PATH": os.pathsep.join(folders)}
 
 
-def run(directory: Path, *command: str, capture: bool = False, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command, with environment ``variables``; Ctrl-C interrupts all that it started, and waits for it."""
+def run(
+    directory: Path, *command: str, capture: bool = False, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command; Ctrl-C interrupts all that it started, and waits for it.
+
+    Args:
+        capture: whether to return what it prints, instead of printing it.
+        variables: of the environment, besides those of this process.
+    """
     pipe = subprocess.PIPE if capture else None
-    options: dict[str, Any] = {"cwd": directory, "env": environment() | variables, "stdout": pipe, "stderr": pipe}
-    # In a session of its own Ctrl-C reaches it through us alone.
-    process = subprocess.Popen(command, encoding="utf-8", start_new_session=True, **options)
+    process = subprocess.Popen(
+        command,
+        cwd=directory,
+        env=environment() | variables,
+        stdout=pipe,
+        stderr=pipe,
+        encoding="utf-8",
+        start_new_session=True,  # so that Ctrl-C reaches it through this process alone
+    )
     try:
-        printed = process.communicate()
+        stdout, stderr = process.communicate()
     except KeyboardInterrupt:
         os.killpg(process.pid, signal.SIGINT)
         process.communicate()
         raise
-    return subprocess.CompletedProcess(command, process.returncode, *printed)
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 def output(directory: Path, *command: str, error: str = "") -> str:
-    """What a command prints; UserError with ``error``, or its own last line, if it fails."""
+    """What a command prints.
+
+    Raises:
+        UserError: it failed; the text is ``error``, or the last line that it printed.
+    """
     done = run(directory, *command, capture=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["failed"]
@@ -50,7 +68,10 @@ def output(directory: Path, *command: str, error: str = "") -> str:
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """``base`` with ``changes`` laid over it, key by key; null removes a key (JSON Merge Patch, RFC 7386)."""
+    """``base`` with ``changes`` laid over it, key by key; null removes a key.
+
+    That is JSON Merge Patch (RFC 7386).
+    """
     merged = base | changes
     for key in base.keys() & changes.keys():
         if isinstance(base[key], dict) and isinstance(changes[key], dict):
@@ -59,10 +80,14 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def update(sandbox: Path, changes: dict[str, Any], project: Path = PROJECT) -> None:
-    """Bring ``sandbox`` up to date with the working tree of ``project`` (uncommitted changes too), params changed.
+    """Bring ``sandbox`` up to date with the working tree of ``project``, uncommitted changes too.
 
-    The sandbox is a git and DVC repository of its own, so every `dvc` and `dvc exp` command works in it. Results
-    of earlier runs there stay, and files that git does not track; what the project no longer has is removed.
+    The sandbox is a git and DVC repository of its own, so every `dvc` and `dvc exp` command works
+    in it. Results of earlier runs there stay, and so do files that git does not track; what the
+    project no longer has is removed.
+
+    Args:
+        changes: of params.yaml, for :func:`merge`.
     """
     if not (sandbox / ".git").exists():
         sandbox.mkdir(parents=True, exist_ok=True)
@@ -70,12 +95,14 @@ def update(sandbox: Path, changes: dict[str, Any], project: Path = PROJECT) -> N
         output(sandbox, "git", "config", "user.name", "sandbox")
         output(sandbox, "git", "config", "user.email", "sandbox@localhost")
     output(sandbox, "git", "rm", "-r", "--quiet", "--force", "--ignore-unmatch", *SOURCES)
-    names = output(project, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *SOURCES)
-    present = [name for name in names.split("\0") if (project / name).is_file()]
+    listing = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *SOURCES)
+    names = output(project, *listing).split("\0")
+    present = [name for name in names if (project / name).is_file()]
     for name in present:
         (sandbox / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(project / name, sandbox / name)
-    text = yaml.safe_dump(merge(read_yaml(project / "params.yaml"), changes), sort_keys=False, allow_unicode=True)
+    params = merge(read_yaml(project / "params.yaml"), changes)
+    text = yaml.safe_dump(params, sort_keys=False, allow_unicode=True)
     (sandbox / "params.yaml").write_text(text, encoding="utf-8")
     commit(sandbox, "the project's working tree", *present)
 
@@ -84,4 +111,5 @@ def commit(sandbox: Path, message: str, *paths: str) -> None:
     """Commit ``paths``, or all of the sandbox that git does not ignore, if anything changed."""
     output(sandbox, "git", "--literal-pathspecs", "add", "--all", "--", *(paths or ["."]))
     if output(sandbox, "git", "diff", "--cached", "--name-only"):
-        output(sandbox, "git", "commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", message)
+        options = ("--quiet", "--no-verify", "--no-gpg-sign", "--message", message)
+        output(sandbox, "git", "commit", *options)

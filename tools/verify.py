@@ -1,18 +1,22 @@
-"""Does the commit make its results again? Usage: python -m tools.verify [--real] [--against REV]
+"""Does HEAD make the same bytes twice? Usage: python -m tools.verify [--real] [--against REV]
 
-Two copies of HEAD run from nothing, the second with everything changed that must not matter, and every out of every
-stage is compared. With --against REV one copy runs the real experiment, and its metrics are held against REV's.
+Two copies of HEAD run from nothing, the second with everything changed that must not matter, and
+every out of every stage is compared. With --against REV one copy runs the real experiment, and its
+metrics are compared with those committed at REV.
 """
 
 import argparse
 import json
 import sys
 import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
-from dvc.repo import Repo
+import yaml
 from dvc.utils.flatten import flatten
 
 from pipeline.base.errors import UserError, for_people
@@ -21,17 +25,81 @@ from pipeline.base.parallel import cpu_workers
 from pipeline.params import read_yaml
 from tools.sandbox import DVC, PROJECT, SOURCES, commit, merge, output, run, update
 
-# How far metrics may move in another environment, which rounds otherwise; several times what was measured (README).
-ACCURACY_TOLERANCE = 0.01
-LOSS_TOLERANCE = 0.01
-
 Json = dict[str, Any]
+
+METRICS = "metrics.json"
+DATASET = "report/dataset.json"
+SHOWN = 12  # characters of a digest
+# How far the sections of metrics.json may move in another environment, whose rounding differs:
+# several times what was measured (README).
+TOLERANCES = {
+    "test": 0.01,  # accuracies, fractions
+    "val": 0.01,
+    "calibration_error": 0.01,
+    "test_loss": 0.01,  # nats
+    "val_loss": 0.01,
+}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison.
+
+    Attributes:
+        title: of its column.
+        values: digests or metrics, nested by name.
+        environments: what each stage recorded of where it ran.
+    """
+
+    title: str
+    values: Json
+    environments: Json
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of every stage left.
+
+    Attributes:
+        stages: of dvc.lock, in the order in which they ran.
+        digests: MD5 of each out and of dvc.lock.
+        pixels: SHA-256 of the decoded pixels of each split.
+        environments: what each stage recorded of where it ran.
+    """
+
+    stages: Json
+    digests: Json
+    pixels: Json
+    environments: Json
+
+
+class Row(NamedTuple):
+    """A value on both sides, for people."""
+
+    name: str
+    old: str
+    new: str
+    difference: str
+    verdict: str
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.verify", description=__doc__.splitlines()[0])
-    parser.add_argument("--real", action="store_true", help="the real experiment instead of drawn flowers")
-    parser.add_argument("--against", metavar="REV", help="one real run, compared with the metrics committed at REV")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.verify", description=str(__doc__).partition("\n")[0]
+    )
+    parser.add_argument(
+        "--real", action="store_true", help="the real experiment instead of drawn flowers"
+    )
+    parser.add_argument(
+        "--changes",
+        metavar="YAML",
+        type=yaml.safe_load,
+        default={},
+        help="other values of params.yaml, such as '{train: {precision: bf16}}'",
+    )
+    parser.add_argument(
+        "--against", metavar="REV", help="one real run, compared with the metrics committed at REV"
+    )
     arguments = parser.parse_args()
     if output(PROJECT, "git", "status", "--porcelain", *SOURCES):
         print("note: HEAD is verified; the working tree has uncommitted changes, which are not")
@@ -39,112 +107,206 @@ def main() -> int:
         head = Path(temporary) / "head"
         output(PROJECT, "git", "clone", "--quiet", str(PROJECT), str(head))
         if arguments.against:
-            return against(arguments.against, head)
-        return twice({} if arguments.real else read_yaml(head / "tools" / "demo.yaml"), head)
+            return compare_with_revision(arguments.against, head, arguments.changes)
+        changes = {} if arguments.real else read_yaml(head / "tools" / "demo.yaml")
+        return compare_two_runs(head, merge(changes, arguments.changes))
 
 
-def twice(changes: Json, head: Path) -> int:
-    """Run twice with ``changes`` of params.yaml, compare all outs; 1 if any differs."""
-    first, second = head.with_name("first"), head.with_name("another") / "place"
-    # Directory, TMPDIR and runtime.workers differ already.
-    variables = {"HOME": str(head), "PYTHONHASHSEED": "1", "TZ": "X-14", "LANG": "C", "LC_ALL": "C"}
-    variables |= dict.fromkeys(("HOSTNAME", "LOGNAME", "USER"), "somebody-else")
-    variables |= {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41"}
-    variables |= {"NVIDIA_TF32_OVERRIDE": "1", "OMP_DYNAMIC": "true", "OMP_THREAD_LIMIT": "1"}
-    variables["MATPLOTLIBRC"] = str(head / "matplotlibrc")
-    (head / "matplotlibrc").write_text("font.size: 20", encoding="utf-8")
+def compare_two_runs(head: Path, changes: Json) -> int:
+    """Run twice and compare all outs; 1 if any differs.
+
+    Args:
+        head: a clone of HEAD.
+        changes: of params.yaml.
+    """
     print("run 1 of 2", flush=True)
-    old, hashes = reproduce(head, first, changes)
-    print("run 2 of 2: other directory, TMPDIR, workers, " + ", ".join(variables), flush=True)
-    changes = merge(changes, {"runtime": {"workers": cpu_workers("auto") + 1}})
-    new, new_hashes = reproduce(head, second, changes, **variables)
+    first = reproduce(head, head.with_name("first"), changes)
+    variables = irrelevant_variables(head)
+    names = ", ".join(variables)
+    print(f"run 2 of 2: other directory, TMPDIR, workers, no cache, {names}", flush=True)
+    runtime = {"workers": cpu_workers("auto") + 1, "cache": 0}
+    place = head.with_name("another") / "place"
+    second = reproduce(head, place, merge(changes, {"runtime": runtime}), variables)
 
-    known, fresh = (environments(copy, "HEAD") for copy in (first, second))
-    what = f"files, dvc.lock and the outs of {len(old)} stages"
-    code = report(("file", "run 1", "run 2", "", ""), hashes, new_hashes, known, fresh, what)
+    code = report(
+        Side("run 1", first.digests, first.environments),
+        Side("run 2", second.digests, second.environments),
+        column="file",
+        what=f"files, dvc.lock and the outs of {len(first.stages)} stages",
+    )
     if code:
-        blamed = [stage for stage in old if old[stage] != new[stage] == old[stage] | {"outs": new[stage]["outs"]}]
-        print(f"to blame (same command, deps and params, other outs): {', '.join(blamed) or 'nothing in dvc.yaml'}")
+        print(first_difference(first, second))
     return code
 
 
-def against(rev: str, head: Path) -> int:
-    """Run once, compare the metrics with those at ``rev``; 1 if any is off, UserError if it lacks one or has more."""
-    output(PROJECT, "git", "rev-parse", "--quiet", "--verify", f"{rev}^{{commit}}", error=f"{rev}: no such revision")
-    old, known = committed(PROJECT, rev, "metrics/"), environments(PROJECT, rev)
-    if not old:
-        raise UserError(f"{rev}: has no metrics")
-    made = {out.def_path for out in Repo(str(head)).index.outs if out.metric}
-    unpaired = [f"{rev} has no {name}" for name in sorted(made - old.keys())]
-    unpaired += [f"HEAD makes no {name}" for name in sorted(old.keys() - made)]
-    if unpaired:  # said before the run, which takes its time
-        raise UserError("; ".join(unpaired))
+def irrelevant_variables(head: Path) -> dict[str, str]:
+    """Variables of the environment that must not matter, with values that would."""
+    settings = head / "matplotlibrc"
+    settings.write_text("font.size: 20", encoding="utf-8")
+    return {
+        "HOME": str(head),
+        "HOSTNAME": "somebody-else",
+        "LOGNAME": "somebody-else",
+        "USER": "somebody-else",
+        "LANG": "C",
+        "LC_ALL": "C",
+        "TZ": "X-14",
+        "PYTHONHASHSEED": "1",
+        "MATPLOTLIBRC": str(settings),
+        "ATEN_CPU_CAPABILITY": "default",
+        "MKL_CBWR": "COMPATIBLE",
+        "NVIDIA_TF32_OVERRIDE": "1",
+        "OMP_DYNAMIC": "true",
+        "OMP_THREAD_LIMIT": "1",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+    }
+
+
+def first_difference(first: Result, second: Result) -> str:
+    """Where two runs begin to differ: the decoded pixels, or a stage.
+
+    Of the stages those count that had the same command, deps and params in both, but made other
+    outs. Pixels are no out, but the digest of them is part of one.
+    """
+    splits = [split for split in first.pixels if first.pixels[split] != second.pixels.get(split)]
+    if splits:
+        return f"first difference: the decoded pixels of {', '.join(splits)} ({DATASET})"
+    stages = [
+        name
+        for name, stage in first.stages.items()
+        if stage != second.stages[name] == stage | {"outs": second.stages[name]["outs"]}
+    ]
+    found = ", ".join(stages) or "none in dvc.yaml"
+    return f"first difference (same command, deps and params, other outs): {found}"
+
+
+def compare_with_revision(rev: str, head: Path, changes: Json) -> int:
+    """Run once and compare metrics.json with the one at ``rev``; 1 if any value is off.
+
+    Raises:
+        UserError: ``rev`` has no metrics.
+    """
+    unknown = f"{rev}: no such revision"
+    output(PROJECT, "git", "rev-parse", "--quiet", "--verify", f"{rev}^{{commit}}", error=unknown)
+    committed = Side(rev, read_committed(PROJECT, rev, METRICS), environments(PROJECT, rev))
+    if not committed.values:  # said before the run, which takes its time
+        raise UserError(f"{rev}: has no {METRICS}")
     copy = head.with_name("run")
-    reproduce(head, copy, {})
-    new, fresh = committed(copy, "HEAD", "metrics/"), environments(copy, "HEAD")
-    known = {name: known.get(name, {}) for name in fresh}
-    return report(("metric", rev, "here", "difference", ""), old, new, known, fresh, "metrics")
+    result = reproduce(head, copy, changes)
+    fresh = Side("here", read_committed(copy, "HEAD", METRICS), result.environments)
+    return report(committed, fresh, column="metric", what="metrics")
 
 
-def reproduce(head: Path, copy: Path, changes: Json, **variables: Any) -> tuple[Json, Json]:
-    """Run every stage in a copy of ``head``; the stages of its dvc.lock, the hashes of all outs and of dvc.lock."""
+def reproduce(
+    head: Path, copy: Path, changes: Json, variables: Mapping[str, str] | None = None
+) -> Result:
+    """Run every stage in a copy of ``head``.
+
+    Args:
+        changes: of params.yaml.
+        variables: of the environment.
+
+    Raises:
+        UserError: a stage failed.
+    """
     update(copy, changes, head)
-    # A cache of the user's may hold the outs, hence --force; torch leaves files in TMPDIR.
-    if code := run(copy, *DVC, "repro", "--force", TMPDIR=str(copy.parent), **variables).returncode:
-        raise UserError(f"`dvc repro` failed with exit code {code}, see above")
+    start = time.monotonic()
+    # --force, because a cache of the user's may hold the outs; TMPDIR, because torch leaves files.
+    command = (*DVC, "repro", "--force")
+    done = run(copy, *command, **({"TMPDIR": str(copy.parent)} | dict(variables or {})))
+    if done.returncode:
+        raise UserError(f"`dvc repro` failed with exit code {done.returncode}, see above")
+    print(f"took {time.monotonic() - start:.0f} s", flush=True)
     commit(copy, "results")
     stages = read_yaml(copy / "dvc.lock")["stages"]
-    hashes = {out["path"]: out[out["hash"]] for stage in stages.values() for out in stage["outs"]}
-    return stages, hashes | {"dvc.lock": hex_digest(copy / "dvc.lock", "md5")}
+    outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+    return Result(
+        stages=stages,
+        digests=outs | {"dvc.lock": hex_digest(copy / "dvc.lock", "md5")},
+        pixels=json.loads((copy / DATASET).read_text(encoding="utf-8"))["pixels_sha256"],
+        environments=environments(copy, "HEAD"),
+    )
 
 
-def committed(repository: Path, rev: str, folder: str) -> Json:
-    """The JSON files of a folder, as committed at ``rev``."""
-    names = output(repository, "git", "ls-tree", "-r", "--name-only", rev, folder).splitlines()
+def read_committed(repository: Path, rev: str, path: str) -> Json:
+    """The JSON files at ``path`` (a file or a folder) by name, as committed at ``rev``."""
+    names = output(repository, "git", "ls-tree", "-r", "--name-only", rev, path).splitlines()
     return {name: json.loads(output(repository, "git", "show", f"{rev}:{name}")) for name in names}
 
 
 def environments(repository: Path, rev: str) -> Json:
-    """The environments that the stages recorded, as committed at ``rev``."""
-    return {name: record.get("environment", {}) for name, record in committed(repository, rev, "environment/").items()}
+    """What each stage recorded of where it ran, as committed at ``rev``."""
+    return read_committed(repository, rev, "environment/")
 
 
-def report(head: tuple[str, ...], old: Json, new: Json, known: Json, fresh: Json, what: str) -> int:
-    """Print old values beside new ones, and the environments if anything differs; 1 if any value is DIFFERENT."""
-    rows = compare(old, new, same_environment=known == fresh)
-    different = sum(row[-1] == "DIFFERENT" for row in rows)
-    if known != fresh:
-        print(f"\nanother environment than {head[1]}'s, so accuracies and losses may differ a little:")
-    tables = [[head, *rows]]
-    if different or known != fresh:
-        environment = compare(fields(known), fields(fresh), width=None)
-        tables.insert(0, [("environment", *head[1:3], "", ""), *environment])
-    for table in tables:
-        print("\n" + pd.DataFrame(table).set_index(0).to_string(header=False, index_names=False))
+def report(old: Side, new: Side, column: str, what: str) -> int:
+    """Print old values beside new ones, and the environments if anything differs.
+
+    Args:
+        column: title of the names' column.
+        what: the values, for the last line.
+
+    Returns:
+        1 if any value is DIFFERENT.
+    """
+    # Of an older commit only the stages that there are now.
+    before = {stage: old.environments.get(stage, {}) for stage in new.environments}
+    is_same_environment = before == new.environments
+    rows = compare(old.values, new.values, is_same_environment)
+    different = sum(row.verdict == "DIFFERENT" for row in rows)
+    if not is_same_environment:
+        print(f"\nanother environment than {old.title}'s, so metrics may differ a little:")
+    if different or not is_same_environment:
+        fields = compare(recorded_values(before), recorded_values(new.environments), width=None)
+        print_table(Row("environment", old.title, new.title, "", ""), fields)
+    print_table(Row(column, old.title, new.title, "difference", ""), rows)
     print(f"\n{len(rows)} {what}: {different or 'none'} DIFFERENT")
     return int(bool(different))
 
 
-def compare(old: Json, new: Json, same_environment: bool = True, width: int | None = 12) -> list[tuple[str, ...]]:
-    """A row for every value: name, old, new (cut to ``width``), difference, verdict. Missing ones are DIFFERENT."""
-    before, after = flatten(old), flatten(new)
-    rows: list[tuple[str, ...]] = []
+def print_table(head: Row, rows: list[Row]) -> None:
+    """Print rows in columns, after an empty line."""
+    table = pd.DataFrame([head, *rows]).set_index("name")
+    print("\n" + table.to_string(header=False, index_names=False))
+
+
+def compare(
+    old: Json, new: Json, is_same_environment: bool = True, width: int | None = SHOWN
+) -> list[Row]:
+    """A row for every value, nested names joined by dots.
+
+    In another environment metrics may differ by ``TOLERANCES``; what is missing is DIFFERENT.
+
+    Args:
+        width: characters to show of a value; None for all.
+    """
+    before = flatten(old)
+    after = flatten(new)
+    rows = []
     for name in before | after:
-        left, right = before.get(name, "missing"), after.get(name, "missing")
-        key = name.rpartition(".")[2]
-        tolerance = ACCURACY_TOLERANCE if "accuracy" in key else LOSS_TOLERANCE if "loss" in key else 0.0
-        moved = right - left if isinstance(left, float) and isinstance(right, float) else None
-        near = moved is not None and abs(moved) <= tolerance
-        elsewhere = "not compared" if key == "weights_sha256" else "within tolerance" if near else "DIFFERENT"
-        verdict = "equal" if left == right else "DIFFERENT" if same_environment else elsewhere
-        rows.append((name, str(left)[:width], str(right)[:width], "" if moved is None else f"{moved:+.6f}", verdict))
+        left = before.get(name, "missing")
+        right = after.get(name, "missing")
+        difference = ""
+        verdict = "equal" if left == right else "DIFFERENT"
+        if isinstance(left, float) and isinstance(right, float):
+            difference = f"{right - left:+.6f}"
+            tolerance = tolerance_of(name)
+            if left != right and not is_same_environment and abs(right - left) <= tolerance:
+                verdict = "within tolerance"
+        rows.append(Row(name, str(left)[:width], str(right)[:width], difference, verdict))
     return rows
 
 
-def fields(records: Json) -> Json:
-    """The stages' values of every field of the environment."""
+def tolerance_of(name: str) -> float:
+    """How far a metric may move in another environment, such as metrics.json.test.fine_tuning."""
+    section = name.removeprefix(f"{METRICS}.").partition(".")[0]
+    return TOLERANCES.get(section, 0.0)
+
+
+def recorded_values(records: Json) -> Json:
+    """The stages' values of every field of the environment, joined."""
     table = pd.DataFrame(list(records.values()))
-    return {str(field): ", ".join(sorted(set(values.dropna()))) for field, values in table.items()}
+    return {str(name): ", ".join(sorted(set(values.dropna()))) for name, values in table.items()}
 
 
 if __name__ == "__main__":

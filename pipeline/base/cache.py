@@ -77,7 +77,7 @@ class Cache:
         except OSError as error:
             self._say(f"{path}: {error.strerror}; what it holds is computed again")
             return None
-        except (ValueError, LookupError, TypeError) as error:
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             self._say(f"{path}: damaged ({error}); what it held is computed again")
             with suppress(OSError):
                 path.unlink()
@@ -176,11 +176,18 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
     """The first line of an entry's file, and where its array starts, in bytes.
 
     Raises:
-        OSError, ValueError: it cannot be read, or is not an entry.
+        OSError: it cannot be read.
+        ValueError: it is not an entry.
     """
     with path.open("rb") as file:
         line = file.readline()
-    return json.loads(line), len(line)
+    try:
+        header = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(header, dict):
+        raise ValueError("not an entry")
+    return header, len(line)
 
 
 def _read(path: Path) -> Entry:
@@ -188,7 +195,7 @@ def _read(path: Path) -> Entry:
 
     Raises:
         OSError: no such file.
-        ValueError, LookupError, TypeError: it is damaged.
+        ArithmeticError, LookupError, TypeError, ValueError: it is damaged.
     """
     header, start = read_header(path)
     expected = header.pop("sha256")

@@ -93,7 +93,7 @@ class _Reader:
     """One pass over a tar file, compressed or not. Every error of it is a UserError."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._last = ""  # name of the last entry, for messages
         with self._errors():
             self._limits = Limits(path)
@@ -148,7 +148,7 @@ class _Reader:
                 reason = (str(error) or type(error).__name__).splitlines()[0]
             place = f" after {self._last!r}" if self._last else ""
             raise UserError(
-                f"{self._path}: cannot be read as a tar file{place} ({reason}); get it again"
+                f"{self.path}: cannot be read as a tar file{place} ({reason}); get it again"
             ) from None
 
 
@@ -237,7 +237,7 @@ class Archive:
             UserError: not a readable tar file, an entry that :class:`Limits` refuses, or no space
                 for the temporary file.
         """
-        self._path = path
+        self.path = path
         self._wanted = None if members is None else frozenset(members)
         self._places: dict[str, _Place | None] = {}  # None: not a regular file
         self._lock = Lock()
@@ -254,7 +254,7 @@ class Archive:
     def _open_file(self, reader: _Reader) -> IO[bytes]:
         if reader.is_compressed:
             return tempfile.TemporaryFile()
-        return self._path.open("rb")
+        return self.path.open("rb")
 
     def _place(self, reader: _Reader, entry: tarfile.TarInfo) -> _Place | None:
         if not _is_regular(entry):
@@ -265,7 +265,7 @@ class Archive:
         free = shutil.disk_usage(folder).free
         if free < SPARE + entry.size:
             raise UserError(
-                f"{self._path}: unpacking it leaves only {free:,} bytes free in {folder}; free "
+                f"{self.path}: unpacking it leaves only {free:,} bytes free in {folder}; free "
                 "some space, or set TMPDIR to another folder"
             )
         place = _Place(self._file.tell(), entry.size)
@@ -279,15 +279,15 @@ class Archive:
             UserError: it is missing, is not a regular file, or the archive changed meanwhile.
         """
         if member not in self._places:
-            raise UserError(f"{self._path}: has no {member!r}, which the index names; get it again")
+            raise UserError(f"{self.path}: has no {member!r}, which the index names; get it again")
         place = self._places[member]
         if place is None:
-            raise UserError(_not_regular(self._path, member))
+            raise UserError(_not_regular(self.path, member))
         with self._lock:
             self._file.seek(place.offset)
             content = self._file.read(place.size)
         if len(content) != place.size:
-            raise UserError(f"{self._path}, {member!r}: was cut short meanwhile; run it again")
+            raise UserError(f"{self.path}, {member!r}: was cut short meanwhile; run it again")
         return content
 
     def close(self) -> None:

@@ -5,9 +5,8 @@ top), and their heights and widths. Where the cache has no room, images are deco
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -66,12 +65,12 @@ class Pixels:
     square is kept.
 
     Attributes:
-        archive: the file that holds the encoded images.
+        archive: opens the file of encoded images; called when the first image is to be decoded.
         preprocessing: of which resize and crop matter here.
         workers: threads that decode.
     """
 
-    archive: Path
+    archive: Callable[[], Archive]
     split: Split
     preprocessing: Preprocessing
     cache: Cache
@@ -79,7 +78,6 @@ class Pixels:
     _lock: Lock = field(default_factory=Lock)
     _archive_lock: Lock = field(default_factory=Lock)
     _shards: list[Entry | None] | None = None
-    _open_archive: Archive | None = None
 
     def image(self, row: int) -> np.ndarray:
         """Image ``row``: uint8 [height, width, 3].
@@ -165,15 +163,11 @@ class Pixels:
 
     def _decode(self, row: int) -> np.ndarray:
         member = self.split.members[row]
-        encoded = self._reader().read(member)
-        image = resize(decode(encoded, f"{self.archive}, {member}"), self.preprocessing.resize)
-        return np.asarray(image if self._keeps_whole() else central(image, self.preprocessing.crop))
-
-    def _reader(self) -> Archive:
         with self._archive_lock:
-            if self._open_archive is None:
-                self._open_archive = Archive(self.archive, self.split.members)
-            return self._open_archive
+            archive = self.archive()
+        name = f"{archive.path}, {member}"
+        image = resize(decode(archive.read(member), name), self.preprocessing.resize)
+        return np.asarray(image if self._keeps_whole() else central(image, self.preprocessing.crop))
 
 
 def _image(entry: Entry, place: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
@@ -18,7 +18,7 @@ from pipeline.data.images import Preprocessing
 from pipeline.models.freezing import classifier, fuse_frozen, section
 from pipeline.models.frozen import FrozenBeginning, frozen_beginning
 from pipeline.models.networks import build, load_weights
-from pipeline.params import Initial, Precision, Side
+from pipeline.params import Initial, Mean, Precision, Side, Std
 
 
 class Header(BaseModel):
@@ -44,13 +44,19 @@ class Header(BaseModel):
     classes: Annotated[list[str], Field(min_length=1)]
     resize: Side
     crop: Side
-    mean: list[float]
-    std: list[float]
+    mean: Annotated[list[Mean], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Std], Field(min_length=3, max_length=3)]
     precision: Precision
     flip_averaging: bool
     initial: Initial
     trained: list[str]
     parameters: dict[str, int]
+
+    @model_validator(mode="after")
+    def crop_fits(self) -> "Header":
+        if self.crop > self.resize:
+            raise ValueError(f"crop = {self.crop} is larger than resize = {self.resize}")
+        return self
 
 
 @dataclass(frozen=True)

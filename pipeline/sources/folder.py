@@ -93,7 +93,8 @@ def _write_archive(path: Path, archive: Path, note: Note) -> dict[bytes, list[st
             names_by_digest[hashlib.sha256(content).digest()].append(name)
     if left_out:
         note(
-            f"{path}: left out links and files that are not images ({len(left_out):,}): {listed(left_out)}"
+            f"{path}: left out links and files that are not images ({len(left_out):,}): "
+            f"{listed(left_out)}"
         )
         if any(re.search(r"\.hei[cf]$", name, re.IGNORECASE) for name in left_out):
             note(
