@@ -1,14 +1,16 @@
 """Do DVC's cache and the outs hold what DVC believes? Usage: python -m tools.doctor
 
-DVC believes a cached file that is read-only, and an out whose size and time it knows, without reading it. Here every
-byte is read: after a power cut, or when a disk is failing. What is damaged in the cache is deleted, for it can serve
-nobody; a damaged out stays, but is touched, so that `dvc repro` reads it too.
+DVC believes a cached file that is read-only, and an out whose size and time it knows, without
+reading it. Here every byte is read: after a power cut, or when a disk is failing. What is damaged
+in the cache is deleted, for nothing can use it; a damaged out stays, but is touched, so that
+`dvc repro` reads it too. (.cache/ needs no doctor: its files are verified when they are read.)
 """
 
 import json
 import os
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from dvc.exceptions import DvcException
@@ -27,27 +29,47 @@ from tools.sandbox import PROJECT
 
 
 def main() -> int:
-    repo, damaged = Repo(str(PROJECT)), 0
-    busy = Path(repo.tmp_dir, "rwlock")  # which stages run; a kill can cut it short, and then DVC does not start
-    try:
-        json.loads(busy.read_text(encoding="utf-8") if busy.exists() else "{}")
-    except ValueError:
-        busy.unlink()
+    repo = Repo(str(PROJECT))
+    damaged = 0
+    for line in chain(lock_file(Path(repo.tmp_dir, "rwlock")), under_locks(repo)):
+        print(line)
         damaged += 1
-        print(f"{busy}: cut short, deleted")
-    try:
-        with repo.lock, rwlock(repo.tmp_dir, localfs, "doctor", [], [repo.root_dir], False):  # no stage runs meanwhile
-            for line in (*cache(Path(repo.cache.local.path)), *runs(Path(repo.stage_cache.cache_dir)), *outs(repo)):
-                print(line)
-                damaged += 1
-    except DvcException as error:
-        raise UserError(" ".join(str(error).split())) from None
-    print(f"{damaged} damaged: `dvc repro` makes them again" if damaged else "cache and outs are as they should be")
+    if damaged:
+        print(f"{damaged} damaged: `dvc repro` makes them again")
+    else:
+        print("cache and outs are as they should be")
     return int(bool(damaged))
 
 
+def lock_file(path: Path) -> Iterator[str]:
+    """Delete DVC's list of running stages if a kill cut it short: DVC would not start."""
+    try:
+        json.loads(path.read_text(encoding="utf-8") if path.exists() else "{}")
+    except ValueError:
+        path.unlink()
+        yield f"{path}: cut short, deleted"
+
+
+def under_locks(repo: Repo) -> Iterator[str]:
+    """All other checks, while no stage runs.
+
+    Raises:
+        UserError: one runs.
+    """
+    try:
+        with repo.lock, rwlock(repo.tmp_dir, localfs, "doctor", [], [repo.root_dir], False):
+            yield from cache(Path(repo.cache.local.path))
+            yield from runs(Path(repo.stage_cache.cache_dir))
+            yield from outs(repo)
+    except DvcException as error:
+        raise UserError(" ".join(str(error).split())) from None
+
+
 def cache(folder: Path) -> Iterator[str]:
-    """Delete files whose content is not what they are named by (MD5; a folder's list has `.dir` behind it)."""
+    """Delete files of DVC's cache that do not hold what their names say.
+
+    A name is the MD5 of the content; a folder's list has `.dir` behind it.
+    """
     files = {path: path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
     for path in progress(files, sum(files.values()), "cache", "B", files.__getitem__):
         if hex_digest(path, "md5") != path.parent.name + path.name.removesuffix(".dir"):
@@ -56,7 +78,7 @@ def cache(folder: Path) -> Iterator[str]:
 
 
 def runs(folder: Path) -> Iterator[str]:
-    """Delete damaged records of earlier runs, named by a SHA-256 of what they say."""
+    """Delete damaged records of earlier runs, which are named by a SHA-256 of what they say."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
             intact = dict_sha256(read_yaml(path), exclude=["size", "nfiles"]) == path.name
@@ -69,9 +91,10 @@ def runs(folder: Path) -> Iterator[str]:
 
 def outs(repo: Repo) -> Iterator[str]:
     """Touch the outs that are not what dvc.lock says."""
-    lock = read_yaml(PROJECT / "dvc.lock")["stages"] if (PROJECT / "dvc.lock").exists() else {}
-    known = [(PROJECT / out["path"], out["md5"]) for entry in lock.values() for out in entry["outs"]]
-    found = [(path, digest) for path, digest in known if path.exists()]
+    lock = PROJECT / "dvc.lock"
+    stages = read_yaml(lock)["stages"] if lock.exists() else {}
+    every = [(PROJECT / out["path"], out["md5"]) for stage in stages.values() for out in stage["outs"]]
+    found = [(path, digest) for path, digest in every if path.exists()]
     bare = LocalHashFileDB(localfs, repo.cache.local.path)  # one that remembers no digests
     for path, digest in progress(found, len(found), "outs", "outs"):
         _, _, content = build(bare, str(path), localfs, "md5", dry_run=True, ignore=repo.dvcignore)

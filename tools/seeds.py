@@ -1,7 +1,8 @@
-"""The experiment over several seeds: how much of a figure is luck. Usage: python -m tools.seeds SEED SEED ...
+"""The experiment with several seeds: how much of a figure is luck. Usage: python -m tools.seeds SEED SEED ...
 
-Each seed is a DVC experiment named seed-N, run beside the workspace: `dvc exp show` lists them, `dvc exp apply seed-N`
-brings one here. A seed that ran before comes out of DVC's cache.
+Each seed is a DVC experiment named seed-N, run beside the workspace: `dvc exp show` lists them,
+`dvc exp apply seed-N` brings one here. A seed that ran before comes out of DVC's cache; what does
+not depend on the seed comes out of .cache/.
 """
 
 import io
@@ -13,53 +14,78 @@ import dvc.api
 import pandas as pd
 
 from pipeline.base.errors import UserError, for_people
-from pipeline.report.confidence import mean_interval
-from pipeline.report.style import label
+from pipeline.figures.style import label
+from pipeline.report.statistics import mean_interval
 from tools.sandbox import DVC, PROJECT, run
 
 Accuracies = dict[str, dict[str, float]]  # by approach and split
 
 
 def experiment(name: str, **settings: object) -> Accuracies:
-    """Run the pipeline with ``settings`` of params.yaml's section train, as an experiment; UserError if it fails."""
+    """Run the pipeline as a DVC experiment.
+
+    Args:
+        settings: of the section train of params.yaml.
+
+    Raises:
+        UserError: it failed.
+    """
     changes = [f"--set-param=train.{key}={value}" for key, value in settings.items()]
-    run(PROJECT, *DVC, "exp", "remove", "--quiet", name, capture=True)  # there may be none
-    if run(PROJECT, *DVC, "exp", "run", "--temp", "--name", name, *changes).returncode:
+    # There may be none of that name.
+    run(PROJECT, *DVC, "exp", "remove", "--quiet", name, capture=True)
+    done = run(PROJECT, *DVC, "exp", "run", "--temp", "--name", name, *changes)
+    if done.returncode:
         raise UserError(f"the experiment {name} failed; its own message stands above")
-    # Not metrics/, which an experiment holds only where git tracks them.
-    table = pd.read_csv(io.StringIO(dvc.api.read("report/comparison.csv", rev=name))).set_index("approach")
-    return {str(name): {split: row[f"{split}_accuracy"] for split in ("val", "test")} for name, row in table.iterrows()}
+    # Not metrics.json, which an experiment holds only where git tracks it.
+    text = dvc.api.read("report/comparison.csv", rev=name)
+    table = pd.read_csv(io.StringIO(text)).set_index("approach")
+    return {
+        str(approach): {split: row[f"{split}_accuracy"] for split in ("val", "test")}
+        for approach, row in table.iterrows()
+    }
 
 
 def markdown(runs: dict[int, Accuracies]) -> str:
-    """Mean, range and interval of each approach over the seeds, and the difference of every two within a seed."""
+    """Mean, range and interval of each approach, and the difference of every two within a seed."""
     approaches = list(next(iter(runs.values())))
-    rows = [[f"{len(runs)} seeds: {', '.join(map(str, runs))}", *map(label, approaches)]]
+    seeds = ", ".join(map(str, runs))
+    rows = [[f"{len(runs)} seeds: {seeds}", *map(label, approaches)]]
     rows.append(["---"] * len(rows[0]))
     for title, split in (("validation accuracy", "val"), ("**test accuracy**", "test")):
         values = [[run[approach][split] for run in runs.values()] for approach in approaches]
-        rows.append([f"{title}, mean", *(f"{fmean(row):.1%}" for row in values)])
-        rows.append(["lowest to highest", *(f"{min(row):.1%} to {max(row):.1%}" for row in values)])
         intervals = map(mean_interval, values)
-        rows.append(["95 % interval of the mean", *(f"{low:.1%} to {high:.1%}" for low, high in intervals)])
+        rows.append([f"{title}, mean", *(f"{fmean(row):.1%}" for row in values)])
+        rows.append(["lowest to highest", *(range_of(min(row), max(row)) for row in values)])
+        rows.append(["95 % interval of the mean", *(range_of(*ends) for ends in intervals)])
     lines = [f"| {' | '.join(row)} |" for row in rows]
     for first, second in combinations(approaches, 2):
         points = [100 * (run[second]["test"] - run[first]["test"]) for run in runs.values()]
         low, high = mean_interval(points)
         differences = ", ".join(f"{value:+.1f}" for value in points)
         lines.append(
-            f"\n{label(second)} minus {label(first)}, seed by seed: {differences}; mean {fmean(points):+.1f} points of "
-            f"test accuracy (95 % interval {low:+.1f} to {high:+.1f})."
+            f"\n{label(second)} minus {label(first)}, seed by seed: {differences}; "
+            f"mean {fmean(points):+.1f} points of test accuracy "
+            f"(95 % interval {low:+.1f} to {high:+.1f})."
         )
-    lines.append("\nThe test images are the same in every run: the luck of their draw is in none of these intervals.")
+    lines.append("\nThe test images are the same in every run, so no interval covers their choice.")
     return "\n".join(lines) + "\n"
 
 
+def range_of(low: float, high: float) -> str:
+    """Two fractions as percentages."""
+    return f"{low:.1%} to {high:.1%}"
+
+
 def numbers(text: str, key: str, least: int = 1) -> list[int]:
-    """The numbers that a variable of make holds, such as "0 1 2"; UserError unless ``least`` or more, all different."""
+    """The numbers that a variable of make holds, such as "0 1 2".
+
+    Raises:
+        UserError: they are not ``least`` (1 or 2) or more, all different.
+    """
     found = [int(word) for word in text.split() if word.isdecimal()]
     if len(set(found)) < max(least, len(text.split())):
-        raise UserError(f'{key}="{text}": name {"two or more" if least == 2 else "one or more"} different numbers')
+        count = "two or more" if least == 2 else "one or more"
+        raise UserError(f'{key}="{text}": name {count} different numbers')
     return found
 
 

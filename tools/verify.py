@@ -163,34 +163,40 @@ def irrelevant_variables(head: Path) -> dict[str, str]:
 
 
 def first_difference(first: Result, second: Result) -> str:
-    """Where two runs begin to differ: the decoded pixels, or a stage.
+    """Where two runs begin to differ: the stages that made other outs of the same inputs.
 
-    Of the stages those count that had the same command, deps and params in both, but made other
-    outs. Pixels are no out, but the digest of them is part of one.
+    The decoded pixels are no out, but explore writes a digest of them.
     """
-    splits = [split for split in first.pixels if first.pixels[split] != second.pixels.get(split)]
-    if splits:
-        return f"first difference: the decoded pixels of {', '.join(splits)} ({DATASET})"
     stages = [
         name
         for name, stage in first.stages.items()
         if stage != second.stages[name] == stage | {"outs": second.stages[name]["outs"]}
     ]
-    found = ", ".join(stages) or "none in dvc.yaml"
-    return f"first difference (same command, deps and params, other outs): {found}"
+    found = f"first difference (same command, deps and params): {', '.join(stages) or 'not a stage'}"
+    splits = [split for split, digest in first.pixels.items() if second.pixels[split] != digest]
+    if "explore" in stages and splits:
+        return f"{found}; the decoded pixels of {', '.join(splits)}"
+    return found
 
 
 def compare_with_revision(rev: str, head: Path, changes: Json) -> int:
     """Run once and compare metrics.json with the one at ``rev``; 1 if any value is off.
 
     Raises:
-        UserError: ``rev`` has no metrics.
+        UserError: ``rev`` has no metrics, or those of other approaches.
     """
     unknown = f"{rev}: no such revision"
     output(PROJECT, "git", "rev-parse", "--quiet", "--verify", f"{rev}^{{commit}}", error=unknown)
     committed = Side(rev, read_committed(PROJECT, rev, METRICS), environments(PROJECT, rev))
-    if not committed.values:  # said before the run, which takes its time
+    # Said before the run, which takes its time.
+    if not committed.values:
         raise UserError(f"{rev}: has no {METRICS}")
+    then = committed.values[METRICS]["test"].keys()
+    now = merge(read_yaml(head / "params.yaml"), changes)["approaches"].keys()
+    if then != now:
+        only_then = [f"HEAD has no approach {name}" for name in sorted(then - now)]
+        only_now = [f"{rev} has no metrics of {name}" for name in sorted(now - then)]
+        raise UserError("; ".join(only_then + only_now))
     copy = head.with_name("run")
     result = reproduce(head, copy, changes)
     fresh = Side("here", read_committed(copy, "HEAD", METRICS), result.environments)
