@@ -1,73 +1,91 @@
 # Each target sets up what it needs: Python >= 3.11, make and git are enough.
 PYTHON ?= python3
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# A copy in demo/, own/ or strong/ uses the environment of the project that it lies in.
+VENV := $(if $(wildcard ../tools/sandbox.py),../.venv,.venv)
+export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help demo strong own test fuzz repro doctor verify check check-params seeds few bench peers lock
-help:            ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+.PHONY: help demo strong own quick test fuzz repro verify check check-params doctor cache seeds few \
+  bench peers lock
+help:              ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
-demo: .venv/ready    ## the whole pipeline offline, on drawn flowers, in the folder demo/
+demo: $(VENV)/ready    ## the whole pipeline offline, on drawn flowers, in the folder demo/
 	python -m tools.demo
 
-strong: .venv/ready  ## the experiment with one approach more, the strongest found (docs/result.md), in the folder strong/
+strong: $(VENV)/ready  ## the experiment with one more approach, the strongest found, in strong/
 	python -m tools.demo strong
 
-own: .venv/ready     ## the same on your own images: make own IMAGES=folder (CLASS/IMAGE inside); BACKBONE=file needs no network
+own: $(VENV)/ready     ## on your own images: IMAGES=folder (CLASS/IMAGE inside) [BACKBONE=file]
 	python -m tools.own "$(IMAGES)" $(if $(BACKBONE),"$(BACKBONE)")
 
-test: .venv/ready    ## lint, types and tests; SLOW=1: the slow ones too
-	ruff check .
-	ruff format --check .
-	mypy
-	pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(if $(SLOW),,-m "not slow")
+define CHECKS
+ruff check .
+ruff format --check .
+mypy
+endef
+PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-repro: check-params  ## the real experiment: downloads 390 MB; the same as `dvc repro` inside the environment
-	@[ -s .dvc/tmp/rwlock ] || rm -f .dvc/tmp/rwlock # a kill can leave it empty, and DVC then asks for help
+quick: $(VENV)/ready   ## while you work: lint, types, the tests that need no DVC run; a minute
+	$(CHECKS)
+	$(PYTEST) -m "not slow and not pipeline"
+
+test: $(VENV)/ready    ## lint, types, all tests but the slow ones; SLOW=1: all of them, as in CI
+	$(CHECKS)
+	$(PYTEST) $(if $(SLOW),,-m "not slow")
+
+repro: check-params    ## the real experiment: downloads 390 MB, then runs `dvc repro`
+	@[ -s .dvc/tmp/rwlock ] || rm -f .dvc/tmp/rwlock # a kill can leave it empty: DVC would stop
 	dvc repro
 
 COUNT ?= 100000
 TARGET ?= all
-fuzz: .venv/ready    ## COUNT=100000 inputs for each reader of bytes from outside, or for TARGET; needs atheris
+fuzz: $(VENV)/ready    ## COUNT=100000 inputs for each reader of foreign bytes, or TARGET; atheris
 	python -m tests.fuzz $(TARGET) $(COUNT) 0
 
-verify: .venv/ready  ## two runs from nothing, the same bytes? On drawn flowers; REAL=1: the experiment; AGAINST=REV: its metrics as there?
+verify: $(VENV)/ready  ## do two demo runs make the same bytes? [REAL=1] [AGAINST=REV: its metrics?]
 	python -m tools.verify $(if $(REAL),--real) $(if $(AGAINST),--against $(AGAINST))
 
-check: .venv/ready   ## for CI: dvc.lock fits, the demo reproduces twice, params and metrics beside those of BASE=REV
+check: $(VENV)/ready   ## for CI: does dvc.lock fit, does the demo reproduce? changes since BASE=REV
 	python -m tools.check $(BASE)
 
-check-params: .venv/ready ## is every key of params.yaml known, and every value allowed? (a second)
+check-params: $(VENV)/ready ## is every key of params.yaml known, and every value allowed?
 	python -m tools.check --params
 
-doctor: .venv/ready  ## do DVC's cache and the outs hold what DVC believes? After a power cut, or when a disk is failing
+doctor: $(VENV)/ready  ## do DVC's cache and the outs hold what DVC believes? After a power cut
 	python -m tools.doctor
 
+cache: $(VENV)/ready   ## what lies in .cache/ (decoded pixels, frozen outputs), and its bound
+	@python -m tools.cache
+
 SEEDS ?= 0 1 2
-seeds: .venv/ready   ## the experiment over several seeds (SEEDS="0 1 2"): mean, range, interval, paired difference
+seeds: $(VENV)/ready   ## the experiment with each of SEEDS="0 1 2": mean, range, interval
 	python -m tools.seeds $(SEEDS)
 
 COUNTS ?= 1 2 5 10
-few: .venv/ready     ## how few training images are enough? COUNTS="1 2 5 10" of each class, with each of SEEDS
+few: $(VENV)/ready     ## how few images are enough? COUNTS="1 2 5 10" of each class, each of SEEDS
 	python -m tools.few "$(COUNTS)" "$(SEEDS)"
 
-bench: .venv/ready   ## the pipeline against a plain script, a tenth of the experiment in about 10 minutes; FULL=1: all of it, about an hour
+bench: $(VENV)/ready   ## the pipeline against a plain script, a tenth of the experiment; FULL=1: all
 	python -m benchmarks.bench $(if $(FULL),--full)
 
-peers: benchmarks/.venv/ready   ## the same, against fastai and timm too (in an environment of their own)
+peers: benchmarks/.venv/ready   ## the same, against fastai and timm too (in their own environment)
 	benchmarks/.venv/bin/python -m benchmarks.bench --peers $(if $(FULL),--full)
 
-COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
-  --no-emit-index-url --no-emit-find-links --upgrade --quiet
-lock: .venv/ready    ## pin the newest versions that pyproject.toml allows
+COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+  --no-header --no-emit-index-url --no-emit-find-links --upgrade --quiet
+PEERS = --group dev --group peers --constraints requirements.lock
+lock: $(VENV)/ready    ## pin the newest versions that pyproject.toml allows
 	python -m pip install --quiet uv
 	$(COMPILE) --group dev --output-file requirements.lock
-	$(COMPILE) --group dev --group peers --constraints requirements.lock --output-file benchmarks/requirements.lock
+	$(COMPILE) $(PEERS) --output-file benchmarks/requirements.lock
 
-# Made anew when the lock changes; --require-hashes refuses anything that is not in it.
-.venv/ready: requirements.lock
+# Made again when the lock changes; --require-hashes refuses anything that is not in it.
+OLD = sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=python3.11"
+PIP_INSTALL = pip install --quiet --disable-pip-version-check --require-hashes
+$(VENV)/ready: requirements.lock
 benchmarks/.venv/ready: benchmarks/requirements.lock
-.venv/ready benchmarks/.venv/ready:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=python3.11")'
+$(VENV)/ready benchmarks/.venv/ready:
+	@$(PYTHON) -c 'import sys; sys.exit($(OLD))'
 	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	$(@D)/bin/python -m $(PIP_INSTALL) --requirement $<
 	@touch $@

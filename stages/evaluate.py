@@ -27,7 +27,7 @@ def main(params: Params, name: str) -> None:
     for split in ("val", "test"):
         views = open_views(split, model.preprocessing, params.runtime, device)
         images = views.pixels.split
-        values = logits(classifier, Inputs(views, frozen.parts, cache))
+        values = logits(classifier, Inputs(views, frozen.parts, cache), split)
         evaluated[split] = scores(values, images.labels) | {"images": len(images)}
     test = predictions(values, images)
 

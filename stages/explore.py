@@ -69,7 +69,7 @@ def main(params: Params) -> None:
     frozen = frozen_beginning(network, [head_name(network)], others, recipe, device)
     cache = open_cache(params.runtime)
     features = {
-        split: logits(torch.nn.Identity(), Inputs(views[split], frozen.parts, cache))
+        split: logits(torch.nn.Identity(), Inputs(views[split], frozen.parts, cache), split)
         for split in ("train", "test")
     }
     alike = most_alike(features["train"], features["test"], PAIRS)

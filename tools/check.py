@@ -16,7 +16,7 @@ from dvc.utils.flatten import flatten
 
 from pipeline.base.environment import environment
 from pipeline.base.errors import for_people
-from pipeline.params import load_params, read_yaml
+from pipeline.params import load_params
 from tools.sandbox import DVC, PROJECT, output, run
 
 

@@ -93,8 +93,9 @@ def outs(repo: Repo) -> Iterator[str]:
     """Touch the outs that are not what dvc.lock says."""
     lock = PROJECT / "dvc.lock"
     stages = read_yaml(lock)["stages"] if lock.exists() else {}
-    every = [(PROJECT / out["path"], out["md5"]) for stage in stages.values() for out in stage["outs"]]
-    found = [(path, digest) for path, digest in every if path.exists()]
+    every = [out for stage in stages.values() for out in stage["outs"]]
+    paths = [(PROJECT / out["path"], out["md5"]) for out in every]
+    found = [(path, digest) for path, digest in paths if path.exists()]
     bare = LocalHashFileDB(localfs, repo.cache.local.path)  # one that remembers no digests
     for path, digest in progress(found, len(found), "outs", "outs"):
         _, _, content = build(bare, str(path), localfs, "md5", dry_run=True, ignore=repo.dvcignore)

@@ -1,4 +1,6 @@
-"""Both approaches on one's own images, in the folder own/. Usage: python -m tools.own IMAGES [BACKBONE]
+"""Both approaches on one's own images, in the folder own/.
+
+Usage: python -m tools.own IMAGES [BACKBONE]
 
 IMAGES is a folder, zip or tar file of CLASS/IMAGE, or of train/CLASS/IMAGE and so on. BACKBONE is a
 file of ImageNet weights, in place of the download.

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ def environment() -> dict[str, str]:
 
 
 def run(
-    directory: Path, *command: str, capture: bool = False, **variables: str
+    directory: Path,
+    *command: str,
+    capture: bool = False,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command; Ctrl-C interrupts all that it started, and waits for it.
 
@@ -39,7 +43,7 @@ def run(
     process = subprocess.Popen(
         command,
         cwd=directory,
-        env=environment() | variables,
+        env=environment() | dict(variables or {}),
         stdout=pipe,
         stderr=pipe,
         encoding="utf-8",

@@ -1,4 +1,6 @@
-"""The experiment with several seeds: how much of a figure is luck. Usage: python -m tools.seeds SEED SEED ...
+"""The experiment with several seeds: how much of a figure is luck.
+
+Usage: python -m tools.seeds SEED SEED ...
 
 Each seed is a DVC experiment named seed-N, run beside the workspace: `dvc exp show` lists them,
 `dvc exp apply seed-N` brings one here. A seed that ran before comes out of DVC's cache; what does

@@ -172,7 +172,8 @@ def first_difference(first: Result, second: Result) -> str:
         for name, stage in first.stages.items()
         if stage != second.stages[name] == stage | {"outs": second.stages[name]["outs"]}
     ]
-    found = f"first difference (same command, deps and params): {', '.join(stages) or 'not a stage'}"
+    names = ", ".join(stages) or "not a stage"
+    found = f"first difference (same command, deps and params): {names}"
     splits = [split for split, digest in first.pixels.items() if second.pixels[split] != digest]
     if "explore" in stages and splits:
         return f"{found}; the decoded pixels of {', '.join(splits)}"
@@ -218,8 +219,8 @@ def reproduce(
     update(copy, changes, head)
     start = time.monotonic()
     # --force, because a cache of the user's may hold the outs; TMPDIR, because torch leaves files.
-    command = (*DVC, "repro", "--force")
-    done = run(copy, *command, **({"TMPDIR": str(copy.parent)} | dict(variables or {})))
+    variables = {"TMPDIR": str(copy.parent)} | dict(variables or {})
+    done = run(copy, *DVC, "repro", "--force", variables=variables)
     if done.returncode:
         raise UserError(f"`dvc repro` failed with exit code {done.returncode}, see above")
     print(f"took {time.monotonic() - start:.0f} s", flush=True)

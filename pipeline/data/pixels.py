@@ -132,9 +132,10 @@ class Pixels:
         """Open each shard in the cache; decode and store those that are not there."""
         faults: list[str] = []
         has_room = True
-        starts = range(0, len(self.split), SHARD)
-        for start in progress(starts, len(starts), f"pixels of {self.split.name}", "shards"):
-            stop = min(start + SHARD, len(self.split))
+        count = len(self.split)
+        shards = [(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
+        title = f"pixels of {self.split.name}"
+        for start, stop in progress(shards, count, title, count=lambda shard: shard[1] - shard[0]):
             entry = self.cache.get("pixels", self.key(start, stop))
             if entry is None and has_room and self.cache.limit:
                 decoded = self._decode_all(range(start, stop), faults)

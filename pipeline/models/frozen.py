@@ -20,6 +20,7 @@ from pipeline.base.cache import Cache, source_digest
 from pipeline.base.environment import environment
 from pipeline.base.launch import is_first
 from pipeline.base.parallel import parallel_map
+from pipeline.base.progress import progress
 from pipeline.compute.device import set_precision
 from pipeline.compute.processes import broadcast, gather_in_order, is_shared, own_parts
 from pipeline.data.views import EVALUATION, Views, chunks
@@ -234,20 +235,27 @@ def run_on_threads(network: nn.Module, batch: Batch, rows: list[np.ndarray]) -> 
     return parallel_map(compute, rows, torch.get_num_threads())
 
 
-def logits(network: nn.Module, inputs: Inputs) -> Tensor:
+def logits(network: nn.Module, inputs: Inputs, title: str | None = None) -> Tensor:
     """Logits of every image of a split in evaluation, in order: float32 [n, classes] on the CPU.
 
     Several processes take the chunks in turn; all get the logits.
 
     Args:
         network: what follows the inputs, in eval mode, on their device.
+        title: of the progress to show; None to show none.
     """
     # One buffer, because small tensors that stay between large ones that go fragment the heap: by
     # gigabytes at 100,000 images.
     values = bytearray()
-    for rows, batch in inputs.in_order():
-        for chunk in _in_chunks(network, batch, rows, inputs.views.device):
-            values += chunk.float().cpu().numpy().tobytes()
+    outputs: Iterator[Tensor] = (
+        chunk
+        for rows, batch in inputs.in_order()
+        for chunk in _in_chunks(network, batch, rows, inputs.views.device)
+    )
+    if title:
+        outputs = progress(outputs, len(inputs), title, count=len)
+    for chunk in outputs:
+        values += chunk.float().cpu().numpy().tobytes()
     found = torch.frombuffer(values, dtype=torch.float32) if is_first() else torch.empty(0)
     return broadcast(found.view(len(inputs), -1) if is_first() else found)
 
