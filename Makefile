@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := $(if $(wildcard ../tools/sandbox.py),../.venv,.venv)
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help demo strong own quick test fuzz repro verify check check-params doctor cache seeds few \
-  bench peers lock
+.PHONY: help demo strong own quick test fuzz repro verify check check-params doctor cache seeds
+.PHONY: few bench peers lock
 help:              ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -65,7 +65,7 @@ COUNTS ?= 1 2 5 10
 few: $(VENV)/ready     ## how few images are enough? COUNTS="1 2 5 10" of each class, each of SEEDS
 	python -m tools.few "$(COUNTS)" "$(SEEDS)"
 
-bench: $(VENV)/ready   ## the pipeline against a plain script, a tenth of the experiment; FULL=1: all
+bench: $(VENV)/ready   ## the pipeline against a plain script, on a tenth of the work; FULL=1: all
 	python -m benchmarks.bench $(if $(FULL),--full)
 
 peers: benchmarks/.venv/ready   ## the same, against fastai and timm too (in their own environment)

@@ -203,7 +203,7 @@ class Approach(Section):
 
     def recipe(self, train: Train) -> Recipe:
         """What this approach says, and for the rest what ``train`` says."""
-        return Recipe(**(train.model_dump() | self.model_dump(exclude_none=True)))
+        return Recipe(**(train.model_dump() | self.model_dump(exclude_unset=True)))
 
 
 # What is shown.

@@ -28,7 +28,13 @@ def open_cache(runtime: Runtime) -> Cache:
     here = Path.cwd()
     inside = [folder for folder in here.parents if folder.name == ".dvc"]
     clone = inside[-1].parent if inside else here
-    return Cache(clone / ".cache", int(runtime.cache * GIGABYTE))
+    return _only_cache(clone / ".cache", int(runtime.cache * GIGABYTE))
+
+
+@cache
+def _only_cache(folder: Path, limit: int) -> Cache:
+    """One for the whole process, for it must know all that its process uses."""
+    return Cache(folder, limit)
 
 
 @cache

@@ -72,10 +72,10 @@ class Cache:
         path = self._path(kind, key)
         try:
             entry = _read(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            self._say(f"{path}: {error.strerror}; what it holds is computed again")
+            self._say(f"{self.folder}: {error.strerror}; computing what it holds, which is slower")
             return None
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             self._say(f"{path}: damaged ({error}); what it held is computed again")

@@ -1,8 +1,7 @@
 """Several processes that share a training or an evaluation (``torch.distributed``).
 
 A launcher such as torchrun starts them. Each computes its share of the images; the first one
-(``RANK`` 0) writes. With one process every function here returns at once, and
-``torch.distributed`` is not imported.
+(``RANK`` 0) writes. With one process every function here returns at once.
 """
 
 from collections.abc import Iterable, Iterator

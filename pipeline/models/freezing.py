@@ -1,5 +1,6 @@
 """What of a network is trained and what is frozen, and where the frozen beginning ends."""
 
+import operator
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -145,6 +146,9 @@ class Place:
 def frozen_place(model: nn.Module, trained: Collection[str]) -> Place | None:
     """The last place before any trained module; None where there is none before the first layer.
 
+    It never lies between a layer and its BatchNorm, which :func:`fuse_frozen` makes one: frozen
+    parts in a row would compute other last bits than the whole.
+
     Args:
         trained: names of modules.
     """
@@ -155,7 +159,9 @@ def frozen_place(model: nn.Module, trained: Collection[str]) -> Place | None:
         if any(_is_in(module, name) for module in _modules(node) for name in trained)
     )
     for position in range(first_trained - 1, 0, -1):
-        if _is_only_value(nodes, position):
+        node = nodes[position]
+        is_single = _is_only_value(nodes, position) and not _is_tuple(node)
+        if is_single and not _is_fused(model, node):
             return Place(position, _module_name(nodes, position))
     return None
 
@@ -253,6 +259,21 @@ def _is_only_value(nodes: list[fx.Node], position: int) -> bool:
         node for node in nodes[: position + 1] if any(place[user] > position for user in node.users)
     ]
     return needed == [nodes[position]]
+
+
+def _is_tuple(node: fx.Node) -> bool:
+    """Whether a node's value is several tensors, of which those behind it take one (of chunk)."""
+    users = (user for user in node.users if user.target is operator.getitem)
+    return any(isinstance(user.args[1], int) for user in users)
+
+
+def _is_fused(model: nn.Module, node: fx.Node) -> bool:
+    """Whether :func:`fuse_frozen` makes a node's module and the BatchNorm behind it one."""
+
+    def calls(node: fx.Node, *kinds: type[nn.Module]) -> bool:
+        return node.op == "call_module" and isinstance(model.get_submodule(str(node.target)), kinds)
+
+    return calls(node, nn.Conv2d, nn.Linear) and any(calls(user, _BatchNorm) for user in node.users)
 
 
 def _module_name(nodes: list[fx.Node], position: int) -> str:

@@ -129,7 +129,7 @@ def frozen_beginning(
 def _digest(model: nn.Module, place: Place) -> str:
     """SHA-256 of a network's operations and weights from the pixels to a place."""
     beginning = section(model, 0, place.position)
-    operations = beginning.code + weights_digest(beginning.state_dict())
+    operations = f"{beginning} {weights_digest(beginning.state_dict())}"  # with strides and so on
     return hashlib.sha256(operations.encode()).hexdigest()
 
 
