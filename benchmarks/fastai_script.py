@@ -1,7 +1,8 @@
 """The same work with fastai: vision_learner and fit. Usage: as benchmarks/script.py
 
-Set to the script's protocol where fastai's defaults differ: a linear head, torch's Adam, constant learning rates, and
-frozen BatchNorm layers whose weights are frozen too (their running statistics move, as the script's do).
+Set to the script's protocol where fastai's defaults differ: a linear head, torch's Adam, constant
+learning rates, and frozen BatchNorm layers whose weights are frozen too (their running statistics
+move, as the script's do).
 """
 
 import sys
@@ -33,18 +34,21 @@ from benchmarks.script import BATCH, SEED, WORKERS, Flowers
 
 def table(root: str, split: str) -> pd.DataFrame:
     flowers = Flowers(root, split)
-    return pd.DataFrame({"file": [str(file) for file in flowers._image_files], "label": flowers._labels})
+    files = [str(file) for file in flowers._image_files]
+    return pd.DataFrame({"file": files, "label": flowers._labels})
 
 
 def main() -> None:
-    root, weights, classes, epochs = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    root, weights, classes, epochs = sys.argv[1:]
     set_seed(SEED)
-    data = pd.concat([table(root, "train"), table(root, "val").assign(val=True)]).fillna({"val": False})
+    splits = [table(root, "train").assign(val=False), table(root, "val").assign(val=True)]
+    data = pd.concat(splits)
     loaders = ImageDataLoaders.from_df(
         data,
         path="/",
         valid_col="val",
-        item_tfms=[Resize(256), RandomCrop(224), FlipItem(0.5)],  # random in training, central in evaluation
+        # Random in training, central in evaluation.
+        item_tfms=[Resize(256), RandomCrop(224), FlipItem(0.5)],
         batch_tfms=Normalize.from_stats(*imagenet_stats),
         bs=BATCH,
         val_bs=BATCH,
@@ -59,13 +63,16 @@ def main() -> None:
         return model
 
     def groups(model: Any) -> Any:
-        return L(model[0][:7], model[0][7:], model[1:]).map(params)  # up to layer3; layer4; the new layer
+        """Up to layer3; layer4; the new layer."""
+        return L(model[0][:7], model[0][7:], model[1:]).map(params)
 
-    for name, rates in {"feature_extraction": [0, 0, 1e-3], "fine_tuning": [0, 1e-4, 1e-3]}.items():
+    approaches = {"feature_extraction": [0, 0, 1e-3], "fine_tuning": [0, 1e-4, 1e-3]}
+    for name, rates in approaches.items():
+        new_layer = nn.Linear(512, int(classes))
         learner = vision_learner(
             loaders,
             backbone,
-            custom_head=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes)),
+            custom_head=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), new_layer),
             init=None,
             splitter=groups,
             train_bn=False,
@@ -75,7 +82,7 @@ def main() -> None:
         )
         learner.freeze_to(-1 if name == "feature_extraction" else -2)
         with learner.no_bar():
-            learner.fit(epochs, rates)
+            learner.fit(int(epochs), rates)
             test_loss, test_accuracy = learner.validate(dl=test)
         print(f"{name}: test loss {test_loss:.4f}, accuracy {test_accuracy:.4f}", flush=True)
 

@@ -1,128 +1,207 @@
-"""Time and memory of the stages against the number of images and of epochs. Usage: python -m benchmarks.scaling [real]
+"""Time and memory of the stages against the number of images and of epochs.
 
-Drawn images of 36 pixels, so that the pipeline's own costs show; splits in the proportions of Flowers-102. Writes
-benchmarks/scaling.csv and scaling.png. With real: 102,400 images of 256 pixels, one epoch from pixels in bf16, in a
-quarter of an hour and 20 GB of disk; writes benchmarks/scaling_real.csv.
+Usage: python -m benchmarks.scaling [real]
+
+Drawn images of 36 pixels, so that the pipeline's own costs show; splits in the proportions of
+Flowers-102. Writes benchmarks/scaling.csv and scaling.png. With real: 102,400 images of 256 pixels,
+one epoch in bf16; needs 20 GB of disk, and writes benchmarks/scaling_real.csv.
 """
 
+import hashlib
 import io
 import sys
 import tarfile
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-import yaml
+from matplotlib.figure import Figure
 from torchvision.models import resnet18
 
-from benchmarks.measure import measure
+from benchmarks.measure import disk_usage, measure
+from benchmarks.stage import device_memory
 from pipeline.base.errors import for_people
-from pipeline.data.raw import SPLITS, read_archive, write_raw
+from pipeline.data.archive import read_tar
+from pipeline.data.raw import SPLITS, write_raw
+from pipeline.figures.style import save
+from pipeline.params import DrawnImages, read_yaml
 from pipeline.sources.drawn import write_images
-from pipeline.sources.params import DrawnImages
-from tools.sandbox import PROJECT, update
+from tools.sandbox import PROJECT, merge, update
 
-IMAGES, EPOCHS = (6_400, 25_600, 102_400), (1, 4, 8)
+HERE = Path(__file__).parent
 SPECIES = 4
 BACKBONE = "data/backbone.pth"
-STAGES = {
-    "prepare": ["prepare"],
-    "features": ["features", "layer3"],
-    "pooled features": ["features", "avgpool"],
-    "train, feature extraction": ["train", "feature_extraction"],
-    "train, fine-tuning": ["train", "fine_tuning"],
-    "evaluate, fine-tuning": ["evaluate", "fine_tuning"],
-}
-
-SMALL: dict[str, Any] = {"transforms": {"resize": 36, "crop": 32}}
-REAL: dict[str, Any] = {
-    "transforms": {"resize": 256, "crop": 224},
-    "precision": "bf16",
-    "features": {"layer3": None, "avgpool": None},
-    "alike": [],
-    "approaches": {"feature_extraction": None, "random_features": None, "fine_tuning": {"input": "pixels"}},
-}
-REAL_STAGES = ("prepare", "train, fine-tuning", "evaluate, fine-tuning")
 
 
-def set_up(directory: Path, pool: list[bytes], images: int, epochs: int, changes: dict[str, Any]) -> None:
-    """A sandbox with raw data of so many images, those of the pool over and over, and a backbone."""
-    demo = yaml.safe_load((PROJECT / "tools" / "demo.yaml").read_text())
-    update(directory, demo | changes | {"train": {"epochs": epochs}, "backbone": {"path": BACKBONE}})
-    numbers = np.arange(images)
+@dataclass(frozen=True)
+class Stage:
+    """A stage to measure, and the splits whose images it reads (train and val once an epoch)."""
+
+    name: str
+    arguments: list[str]
+    splits: list[str]
+
+
+EXPLORE = Stage("explore", ["explore"], ["train", "val", "test"])
+FEATURE_EXTRACTION = Stage(
+    "train, feature extraction", ["train", "feature_extraction"], ["train", "val"]
+)
+FINE_TUNING = Stage("train, fine-tuning", ["train", "fine_tuning"], ["train", "val"])
+EVALUATE = Stage("evaluate, fine-tuning", ["evaluate", "fine_tuning"], ["val", "test"])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run to measure.
+
+    Attributes:
+        changes: of params.yaml, on top of the demo's.
+    """
+
+    images: int
+    epochs: int
+    stages: list[Stage]
+    changes: dict[str, Any]
+
+
+STAGES = [EXPLORE, FEATURE_EXTRACTION, FINE_TUNING, EVALUATE]
+SMALL = {"train": {"resize": 36, "crop": 32}}
+SMALL_CASES = [
+    Case(6_400, 1, STAGES, SMALL),
+    Case(25_600, 1, STAGES, SMALL),
+    Case(102_400, 1, STAGES, SMALL),
+    Case(6_400, 4, STAGES, SMALL),
+    Case(6_400, 8, STAGES, SMALL),
+]
+REAL_CASE = Case(
+    images=102_400,
+    epochs=1,
+    stages=[EXPLORE, FINE_TUNING, EVALUATE],
+    changes={
+        "train": {"resize": 256, "crop": 224, "precision": "bf16"},
+        "approaches": {"feature_extraction": None, "random_features": None},
+    },
+)
+
+
+def set_up(directory: Path, pool: list[bytes], case: Case) -> dict[str, int]:
+    """A sandbox with raw data, the images of the pool over and over, and a backbone.
+
+    Returns:
+        The number of images of each split.
+    """
+    own = {"train": {"epochs": case.epochs}, "backbone": {"path": BACKBONE}}
+    demo = read_yaml(PROJECT / "tools" / "demo.yaml")
+    update(directory, merge(merge(demo, case.changes), own))
+    numbers = np.arange(case.images)
     members = [f"jpg/image_{number:06d}.jpg" for number in numbers]
     archive = directory / "data" / "archive.tar"
     archive.parent.mkdir(exist_ok=True)
     with tarfile.open(archive, "w") as tar:
         for number, name in enumerate(members):
-            member, content = tarfile.TarInfo(name), pool[number % len(pool)]
+            content = pool[number % len(pool)]
+            member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    splits = np.repeat(SPLITS, [images // 8, images // 4 - images // 8, images - images // 4])
-    index = pd.DataFrame({"member": members, "id": numbers, "split": splits, "label": numbers % SPECIES})
-    write_raw(directory / "data" / "raw", archive, index, [f"species {label + 1}" for label in range(SPECIES)])
+    digests = [hashlib.sha256(content).hexdigest() for content in pool]
+    train = case.images // 8
+    val = case.images // 4 - train
+    counts = dict(zip(SPLITS, [train, val, case.images - train - val], strict=True))
+    index = pd.DataFrame(
+        {
+            "member": members,
+            "id": numbers,
+            "split": np.repeat(list(counts), list(counts.values())),
+            "label": numbers % SPECIES,
+            "sha256": [digests[number % len(pool)] for number in numbers],
+        }
+    )
+    classes = [f"species {label + 1}" for label in range(SPECIES)]
+    write_raw(directory / "data" / "raw", archive, index, classes)
     torch.manual_seed(0)
     torch.save(resnet18().state_dict(), directory / BACKBONE)
+    return counts
 
 
-def run(pool: list[bytes], images: int, epochs: int, changes: dict[str, Any]) -> pd.DataFrame:
-    """One row a stage: images, epochs, stage, seconds (wall clock), mebibytes (largest process)."""
+def run(pool: list[bytes], case: Case) -> pd.DataFrame:
+    """One row a stage.
+
+    Returns:
+        Columns images, epochs, stage, seconds (wall clock), per_second (images that it reads),
+        mebibytes (largest process), on_device (mebibytes; empty without CUDA).
+    """
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary) / "run"
-        set_up(directory, pool, images, epochs, changes)
-        for stage in STAGES if changes is SMALL else REAL_STAGES:
-            done = measure(["python", "-m", "stages", *STAGES[stage]], directory)
-            rows.append((images, epochs, stage, done.wall, done.memory))
-    return pd.DataFrame(rows, columns=["images", "epochs", "stage", "seconds", "mebibytes"])
+        counts = set_up(directory, pool, case)
+        for stage in case.stages:
+            command = [sys.executable, "-m", "benchmarks.stage", *stage.arguments]
+            cost = measure(command, directory)
+            passes = case.epochs if stage.arguments[0] == "train" else 1
+            images = passes * sum(counts[split] for split in stage.splits)
+            row = {
+                "images": case.images,
+                "epochs": case.epochs,
+                "stage": stage.name,
+                "seconds": cost.wall,
+                "per_second": images / cost.wall,
+                "mebibytes": cost.memory,
+                "on_device": device_memory(cost.output),
+            }
+            rows.append(row)
+        cache = disk_usage(directory / ".cache") / 1e9
+        print(f"{case.images:,} images: {disk_usage(directory) / 1e9:.2f} GB, .cache {cache:.2f}")
+    return pd.DataFrame(rows)
 
 
 def plot(table: pd.DataFrame, path: Path) -> None:
-    """Seconds and memory against images, and seconds against epochs: straight lines are linear costs."""
-    figure, axes = plt.subplots(1, 3, figsize=(14, 4.5), layout="constrained")
-    by_images = table[table["epochs"] == EPOCHS[0]]
-    by_epochs = table[table["images"] == IMAGES[0]]
-    panels = (
+    """Seconds and memory against images, and seconds against epochs: straight lines are linear."""
+    figure = Figure(figsize=(14, 4.5), layout="constrained")
+    by_images = table[table["epochs"] == table["epochs"].min()]
+    by_epochs = table[table["images"] == table["images"].min()]
+    panels = [
         (by_images, "images", "seconds"),
         (by_images, "images", "mebibytes"),
         (by_epochs, "epochs", "seconds"),
-    )
-    for axis, (part, x, y) in zip(axes, panels, strict=True):
+    ]
+    every = figure.subplots(1, len(panels))
+    for axes, (part, x, y) in zip(every, panels, strict=True):
         for stage, rows in part.groupby("stage", sort=False):
-            axis.plot(rows[x], rows[y], "o-", label=stage)
-        axis.set(xlabel=x, ylabel=y, ylim=(0, None), xlim=(0, None))
-        axis.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(path, dpi=120)
+            axes.plot(rows[x], rows[y], "o-", label=stage)
+        axes.set(xlabel=x, ylabel=y, ylim=(0, None), xlim=(0, None))
+    figure.legend(*every[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    save(figure, path, dpi=120)
 
 
-def pool_of(size: int) -> list[bytes]:
+def draw_pool(size: int) -> list[bytes]:
     """Encoded drawn images with a short side of ``size`` pixels."""
+    drawn = DrawnImages(
+        seed=1,
+        species=SPECIES,
+        train_per_species=100,
+        val_per_species=1,
+        test_per_species=1,
+        size=size,
+    )
     with tempfile.TemporaryDirectory() as temporary:
         archive = Path(temporary) / "images.tar"
-        drawn = DrawnImages(
-            seed=1, species=SPECIES, train_per_species=100, val_per_species=1, test_per_species=1, size=size
-        )
-        index = write_images(archive, drawn, 2)
-        ids = dict(zip(index["member"], index["id"], strict=True))
-        return [content for _, _, content in read_archive(archive, ids)]
+        write_images(archive, drawn, workers=2)
+        return [content for _, content in read_tar(archive, lambda name: True) if content]
 
 
 def main() -> None:
-    here = Path(__file__).parent
     if sys.argv[1:] == ["real"]:
-        table = run(pool_of(256), IMAGES[-1], 1, REAL)
-        table.to_csv(here / "scaling_real.csv", index=False, float_format="%.1f")
+        table = run(draw_pool(256), REAL_CASE)
+        table.to_csv(HERE / "scaling_real.csv", index=False, float_format="%.1f")
     else:
-        cases = [(images, EPOCHS[0]) for images in IMAGES] + [(IMAGES[0], epochs) for epochs in EPOCHS[1:]]
-        pool = pool_of(36)
-        table = pd.concat([run(pool, *case, SMALL) for case in cases])
-        table.to_csv(here / "scaling.csv", index=False, float_format="%.1f")
-        plot(table, here / "scaling.png")
+        pool = draw_pool(36)
+        table = pd.concat([run(pool, case) for case in SMALL_CASES])
+        table.to_csv(HERE / "scaling.csv", index=False, float_format="%.1f")
+        plot(table, HERE / "scaling.png")
     print(table.to_string(index=False))
 
 

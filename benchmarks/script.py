@@ -1,4 +1,4 @@
-"""The yardstick: the script that a reader of the article would write, both approaches, then the test set.
+"""The script that a reader of the article would write: both approaches, then the test set.
 
 Usage: python -m benchmarks.script ROOT WEIGHTS CLASSES EPOCHS [WORKERS]
 
@@ -18,7 +18,9 @@ from torchvision import transforms
 from torchvision.datasets import Flowers102
 from torchvision.models import resnet18
 
-BATCH, WORKERS, SEED = 32, 2, 0
+BATCH = 32
+WORKERS = 2
+SEED = 0
 NORMALIZE = transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 TRAIN = transforms.Compose(
     [
@@ -29,7 +31,14 @@ TRAIN = transforms.Compose(
         NORMALIZE,
     ]
 )
-EVAL = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(), NORMALIZE])
+EVAL = transforms.Compose(
+    [
+        transforms.Resize(256),
+        transforms.CenterCrop(224),
+        transforms.ToTensor(),
+        NORMALIZE,
+    ]
+)
 
 
 class Flowers(Flowers102):
@@ -56,10 +65,13 @@ def build(weights: str, classes: int, fine_tune: bool) -> tuple[nn.Module, torch
 
 def evaluate(model: nn.Module, loader: Any, device: torch.device) -> tuple[float, float]:
     model.eval()
-    loss, correct, total = 0.0, 0, 0
+    loss = 0.0
+    correct = 0
+    total = 0
     with torch.no_grad():
         for images, labels in loader:
-            images, labels = images.to(device), labels.to(device)
+            images = images.to(device)
+            labels = labels.to(device)
             outputs = model(images)
             loss += nn.functional.cross_entropy(outputs, labels, reduction="sum").item()
             correct += (outputs.argmax(1) == labels).sum().item()
@@ -79,20 +91,21 @@ def fit(
     for epoch in range(epochs):
         model.train()
         for images, labels in loaders["train"]:
-            images, labels = images.to(device), labels.to(device)
+            images = images.to(device)
+            labels = labels.to(device)
             loss = nn.functional.cross_entropy(model(images), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         val_loss, val_accuracy = evaluate(model, loaders["val"], device)
-        print(f"{name} epoch {epoch + 1}/{epochs}: val loss {val_loss:.4f}, accuracy {val_accuracy:.1%}", flush=True)
+        result = f"val loss {val_loss:.4f}, accuracy {val_accuracy:.1%}"
+        print(f"{name} epoch {epoch + 1}/{epochs}: {result}", flush=True)
     test_loss, test_accuracy = evaluate(model, loaders["test"], device)
     print(f"{name}: test loss {test_loss:.4f}, accuracy {test_accuracy:.4f}", flush=True)
 
 
 def main() -> None:
-    root, weights, *numbers = sys.argv[1:]
-    classes, epochs, workers = (*map(int, numbers), WORKERS)[:3]
+    root, weights, classes, epochs, *workers = sys.argv[1:]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     random.seed(SEED)
     np.random.seed(SEED)
@@ -102,13 +115,13 @@ def main() -> None:
             Flowers(root, split, transform=TRAIN if split == "train" else EVAL),
             batch_size=BATCH,
             shuffle=split == "train",
-            num_workers=workers,
+            num_workers=int(workers[0]) if workers else WORKERS,
         )
         for split in ("train", "val", "test")
     }
     for name in ("feature_extraction", "fine_tuning"):
-        model, optimizer = build(weights, classes, fine_tune=name == "fine_tuning")
-        fit(name, model, optimizer, loaders, epochs, device)
+        model, optimizer = build(weights, int(classes), fine_tune=name == "fine_tuning")
+        fit(name, model, optimizer, loaders, int(epochs), device)
 
 
 if __name__ == "__main__":

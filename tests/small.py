@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,11 @@ from pipeline.data.archive import Archive
 from pipeline.data.images import Preprocessing
 from pipeline.data.pixels import Pixels, Split
 from pipeline.data.views import Augmentation, Views
+from pipeline.models.freezing import PartlyTrained, section
+from pipeline.models.frozen import Inputs, frozen_beginning
 from pipeline.params import Recipe
+from pipeline.training.batches import limit_images_per_class
+from pipeline.training.fit import Data
 from tests.conftest import jpeg, write_archive
 
 CPU = torch.device("cpu")
@@ -48,6 +52,7 @@ def small_network(seed: int = 0) -> nn.Module:
                 nn.init.normal_(module.get_buffer("running_mean"), std=0.1)
                 nn.init.uniform_(module.get_buffer("running_var"), 0.5, 2)
                 nn.init.uniform_(module.weight, 0.5, 2)
+        nn.init.normal_(network.get_parameter("fc.weight"))
     return network.eval()
 
 
@@ -116,6 +121,41 @@ def write_small_data(folder: Path, counts: Mapping[str, int] | None = None) -> S
         )
     archive = write_archive(folder / "images.tar", encoded)
     return SmallData(Archive(archive), splits)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What :func:`pipeline.training.fit.fit` takes, apart from the device."""
+
+    network: PartlyTrained
+    data: Data
+    recipe: Recipe
+
+
+def small_training(
+    images: SmallData,
+    recipe: Recipe,
+    cache: Cache,
+    others: Collection[Collection[str]] = (),
+    model: nn.Module | None = None,
+) -> Training:
+    """A training before its first epoch, as the stage sets it up.
+
+    Args:
+        others: modules that other approaches train.
+        model: in place of the small network.
+    """
+    network = PartlyTrained(model or small_network(), recipe.learning_rates)
+    beginning = frozen_beginning(network.whole, recipe.learning_rates, others, recipe, CPU)
+    network.trainable_part = section(network.whole, beginning.end, None)
+    split = images.splits["train"]
+    data = Data(
+        train=Inputs(images.views("train", cache), beginning.parts, cache),
+        val=Inputs(images.views("val", cache, None), beginning.parts, cache),
+        rows=limit_images_per_class(split.ids, split.labels, recipe.images_per_class, recipe.seed),
+        val_labels=images.splits["val"].labels,
+    )
+    return Training(network, data, recipe)
 
 
 def _size(image_id: int) -> tuple[int, int]:

@@ -93,9 +93,10 @@ def main() -> int:
     parser.add_argument(
         "--changes",
         metavar="YAML",
+        action="append",
         type=yaml.safe_load,
-        default={},
-        help="other values of params.yaml, such as '{train: {precision: bf16}}'",
+        default=[],
+        help="other values of params.yaml: '{train: {precision: bf16}}'; repeatable",
     )
     parser.add_argument(
         "--against", metavar="REV", help="one real run, compared with the metrics committed at REV"
@@ -106,10 +107,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="verify-") as temporary:
         head = Path(temporary) / "head"
         output(PROJECT, "git", "clone", "--quiet", str(PROJECT), str(head))
+        is_demo = not (arguments.real or arguments.against)
+        changes = read_yaml(head / "tools" / "demo.yaml") if is_demo else {}
+        for more in arguments.changes:
+            changes = merge(changes, more)
         if arguments.against:
-            return compare_with_revision(arguments.against, head, arguments.changes)
-        changes = {} if arguments.real else read_yaml(head / "tools" / "demo.yaml")
-        return compare_two_runs(head, merge(changes, arguments.changes))
+            return compare_with_revision(arguments.against, head, changes)
+        return compare_two_runs(head, changes)
 
 
 def compare_two_runs(head: Path, changes: Json) -> int:

@@ -24,7 +24,8 @@ class _Watched(fx.Interpreter):
         needed = [value for value in self.env.values() if isinstance(value, Tensor | tuple)]
         if len(needed) == 1 and isinstance(needed[0], Tensor):
             wide_sides = sum(side > 1 for side in needed[0].shape[1:])
-            if wide_sides > 1:
+            # ShuffleNet views channels as groups, in a fifth dimension.
+            if wide_sides > 1 and needed[0].ndim <= 4:
                 self.last = needed[0]
         return super().run_node(n)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
@@ -99,12 +99,28 @@ def load_model(path: Path) -> TrainedModel:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         network = build(header.network, len(header.classes))
         load_weights(network, state)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).splitlines()[:2])  # of pydantic: what is wrong, and the key
+    except (
+        OSError,
+        SafetensorError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        UserError,
+    ) as error:
         raise UserError(
-            f"{path}: not a model of this pipeline ({reason}); run dvc repro train"
+            f"{path}: not a model of this pipeline ({_reason(error)}); run dvc repro train"
         ) from None
     return TrainedModel(network.eval(), header)
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, on one line; of several faults of a header the first."""
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        key = ".".join(map(str, fault["loc"]))
+        return f"{key or 'header'}: {fault['msg']}"
+    return " ".join(str(error).split())
 
 
 def split_classifier(

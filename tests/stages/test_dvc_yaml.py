@@ -1,4 +1,4 @@
-"""dvc.yaml says the whole truth: what a stage imports and reads, every param it uses, and no more."""
+"""dvc.yaml says the whole truth: what a stage imports, reads and uses of params, and no more."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""A disk that fills up, or may not be written: every stage ends in one line, and leaves no half of a file."""
+"""A disk that fills up, or may not be written: every stage ends in one line, no file is cut."""
 
 import re
 import shutil
@@ -18,12 +18,14 @@ from tests.faults import results
 from tools.sandbox import update
 
 PAGE = 4096  # bytes: a disk in memory gives space in these
-FULL, READ_ONLY = "No space left on device; free some space", "Read-only file system; let yourself read and write there"
+MEGABYTE = 1 << 20
+FULL = "No space left on device; free some space"
+READ_ONLY = "Read-only file system; get permission to read and write there"
 
 
 def mount(folder: Path, options: str) -> None:
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True)
-    if done.returncode:
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True).returncode:
         pytest.skip("mounting a small disk is not permitted here")
 
 
@@ -57,26 +59,29 @@ def test_every_stage_ends_in_one_line_on_a_full_or_read_only_disk(
     project: Path, disk: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """In this process, as `python -m stages` would do, so that torch is loaded once."""
-    shutil.copytree(project, disk / "project", ignore=shutil.ignore_patterns(".git", "cache"))
+    ignore = shutil.ignore_patterns(".git", ".dvc", ".cache")
+    shutil.copytree(project, disk / "project", ignore=ignore)
     monkeypatch.chdir(disk / "project")
     for name, stage in read_yaml("dvc.lock")["stages"].items():
-        outs = [file for out in stage["outs"] for file in (Path(out["path"]), *Path(out["path"]).rglob("*"))]
-        right = {file: file.read_bytes() for file in outs if file.is_file()}
+        roots = [Path(out["path"]) for out in stage["outs"]]
+        files = [file for root in roots for file in (root, *root.rglob("*")) if file.is_file()]
+        right = {file: file.read_bytes() for file in files}
+        size = sum(map(len, right.values()))
         record = Path("environment", f"{name.replace('@', '-')}.json")
-        size = sum(len(content) for content in right.values())
         monkeypatch.setattr("sys.argv", ["stages", *stage["cmd"].split()[3:]])
-        # None at all; half of what is needed; all but the last page, or all but what the record of the run needs.
-        for free in (0, size // 2 // PAGE * PAGE, size // PAGE * PAGE, None):
+        # None at all; half of what is needed; all but the last page; and one that is read-only.
+        for free in (0, size // 2 // PAGE * PAGE, size // PAGE * PAGE, READ_ONLY):
             for file in (*right, record):
                 file.unlink(missing_ok=True)  # as DVC does
-            leave(disk, free or 0)
-            if free is None:
+            leave(disk, free if isinstance(free, int) else 0)
+            if free == READ_ONLY:
                 mount(disk, "remount,ro")
             message = ending(main)
-            leave(disk, 1 << 28)
-            if message or not free:
+            leave(disk, 256 * MEGABYTE)
+            if message or free in (0, READ_ONLY):
                 assert message.startswith("error: "), (name, free, message)
-                assert f": {READ_ONLY if free is None else FULL}, " in message, (name, free, message)
+                reason = READ_ONLY if free == READ_ONLY else FULL
+                assert f": {reason}, " in message, (name, free, message)
                 assert message.count("\n") == 0
             assert not list(Path().rglob("*.part")), (name, free, message)
             for file, content in right.items():
@@ -91,19 +96,24 @@ def test_every_stage_ends_in_one_line_on_a_full_or_read_only_disk(
 def test_dvc_repro_on_a_disk_that_is_full_again_and_again_ends_in_the_same_bytes(
     project: Path, disk: Path, run: Run
 ) -> None:
-    """From nothing; whenever the disk is full there are 20 MB more to it. DVC's cache needs space too."""
-    copy, failures = disk / "copy", 0
+    """From nothing; whenever the disk is full, it becomes larger. DVC's cache needs space too."""
+    copy = disk / "copy"
     update(copy, {}, project)
-    leave(disk, 1 << 20)
-    while (result := run(copy, "dvc", "repro")).returncode:
+    leave(disk, MEGABYTE)
+    failures = 0
+    result = run(copy, "dvc", "repro")
+    while result.returncode:
         failures += 1
         assert "Traceback" not in result.stdout, result.stdout
-        assert re.search("ERROR: .*(exited with 1|No space left on device)", result.stdout), result.stdout
-        leave(disk, failures * (20 << 20))
-    assert failures > 2
+        line = "ERROR: .*(exited with 1|No space left on device)"
+        assert re.search(line, result.stdout), result.stdout
+        leave(disk, failures * MEGABYTE)
+        result = run(copy, "dvc", "repro")
+    assert failures > 1
     assert results(copy) == results(project)
 
 
-@pytest.mark.parametrize("grab", [lambda: np.empty(1 << 45), lambda: torch.empty(1 << 45)], ids=["numpy", "torch"])
-def test_memory_that_is_not_there_is_one_line(grab: Callable[[], object]) -> None:
-    assert ending(grab) == "error: out of memory; free some memory, then run it again: what is finished stays"
+@pytest.mark.parametrize("library", [np, torch], ids=["numpy", "torch"])
+def test_memory_that_is_not_there_is_one_line(library: np | torch) -> None:
+    message = "error: out of memory; free some memory, then run it again: finished stages are kept"
+    assert ending(lambda: library.empty(1 << 45)) == message

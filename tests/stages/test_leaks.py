@@ -2,11 +2,9 @@
 
 import getpass
 import gzip
-import hashlib
 import io
 import re
 import socket
-import subprocess
 import sys
 import tarfile
 import time
@@ -20,11 +18,24 @@ import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pipeline.base import environment as recorded
+from pipeline.base.environment import PACKAGES
+from tests.faults import digests, outs
+from tools.sandbox import output
+
+DATES = (
+    "%Y-%m-%d",
+    "%Y%m%d",
+    "%Y:%m:%d",
+    "%Y/%m/%d",
+    "%d %b %Y",
+    "%d %B %Y",
+    "%b %d",
+    "%B %d",
+)
 
 
 def contents(data: bytes) -> Iterator[bytes]:
-    """All that a file says: its bytes, what is packed in it, and the containers' own notes as text."""
+    """All that a file says: its bytes, what is packed in it, and the containers' own notes."""
     yield data
     if data[:2] == b"\x1f\x8b":
         yield f"gzip time {int.from_bytes(data[4:8], 'little')}".encode()
@@ -40,11 +51,15 @@ def contents(data: bytes) -> Iterator[bytes]:
     elif data[257:262] == b"ustar":
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             for member in archive:
-                yield f"owner {member.uname!r} {member.gname!r} time {int(member.mtime)}".encode()
+                owner = f"owner {member.uname!r} {member.gname!r}"
+                yield f"{owner} time {int(member.mtime)}".encode()
 
 
 def needles(project: Path) -> dict[str, re.Pattern[bytes]]:
-    """What must not be found. Names so short that chance could spell them are looked for only as owners."""
+    """What must not be found, by a name.
+
+    Words so short that chance could spell them are looked for only as owners.
+    """
     user = getpass.getuser()
     words = [
         socket.gethostname(),
@@ -58,7 +73,7 @@ def needles(project: Path) -> dict[str, re.Pattern[bytes]]:
     found = {word: re.escape(word) for word in words if len(word) >= 5}
     found["owner"] = f"owner .*'{re.escape(user)}'"
     for day in {date.today(), datetime.now(UTC).date()}:
-        for form in ("%Y-%m-%d", "%Y%m%d", "%Y:%m:%d", "%Y/%m/%d", "%d %b %Y", "%d %B %Y", "%b %d", "%B %d"):
+        for form in DATES:
             found[day.strftime(form)] = re.escape(day.strftime(form))
         found[f"{day:%b} {day.day:2}"] = f"{day:%b} {day.day:2}"  # as C's asctime has it
     # Seconds since 1970, of this day or so: ten digits or more that are no fraction.
@@ -67,22 +82,41 @@ def needles(project: Path) -> dict[str, re.Pattern[bytes]]:
 
 
 def leaks(data: bytes, patterns: dict[str, re.Pattern[bytes]]) -> set[str]:
-    return {name for part in contents(data) for name, pattern in patterns.items() if pattern.search(part)}
+    return {
+        name
+        for part in contents(data)
+        for name, pattern in patterns.items()
+        if pattern.search(part)
+    }
 
 
 def test_no_out_says_who_made_it_where_or_when(project: Path) -> None:
     patterns = needles(project)
+    files = list(digests(project, outs(project)))
+    kinds = {"", ".csv", ".html", ".jpg", ".json", ".png", ".safetensors", ".tar"}
+    assert {Path(file).suffix for file in files} >= kinds
+    for file in files:
+        assert not leaks((project / file).read_bytes(), patterns), file
+
+
+def test_every_stage_records_its_environment_beside_the_outs(project: Path) -> None:
     stages = yaml.safe_load((project / "dvc.lock").read_text())["stages"].values()
-    outs = [out["path"] for stage in stages for out in stage["outs"]]
-    assert {Path(out).suffix for out in outs} >= {"", ".tar", ".npy", ".csv", ".png", ".safetensors"}
-    files = [path for out in outs for path in [project / out, *(project / out).glob("*")] if path.is_file()]
-    for path in files:
-        assert not leaks(path.read_bytes(), patterns), path
+    commands = [stage["cmd"].removeprefix("python -m stages ").split() for stage in stages]
+    names = {f"environment/{'-'.join(words)}.json" for words in commands}
+    assert set(output(project, "git", "ls-files", "environment").split()) == names
+    assert not [out for out in outs(project) if out.startswith("environment")]
+    for name in names:
+        data = (project / name).read_bytes()
+        record = yaml.safe_load(data)
+        assert all(record.values())
+        assert {"python", "platform", "cpu", "jpeg", *PACKAGES} <= set(record)
+        assert not leaks(data, needles(project))
 
 
-def planted(text: str, container: str) -> bytes:
+def packed(text: str, container: str) -> bytes:
     """A file of the kind ``container`` with ``text`` hidden in it."""
-    file, plain = io.BytesIO(), b"\0" + text.encode() + b"\xff"
+    plain = b"\0" + text.encode() + b"\xff"
+    file = io.BytesIO()
     if container == "gzip":
         return gzip.compress(plain, mtime=0)
     if container == "tar":
@@ -90,32 +124,36 @@ def planted(text: str, container: str) -> bytes:
             member = tarfile.TarInfo("image")
             member.size = len(text.encode())
             archive.addfile(member, io.BytesIO(text.encode()))
-    elif container == "zip":
+        return gzip.compress(file.getvalue(), mtime=0)
+    if container == "zip":
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive_:
             archive_.writestr(zipfile.ZipInfo("entry"), text * 9, zipfile.ZIP_DEFLATED)
-    elif container == "png":
+        return file.getvalue()
+    if container == "png":
         info = PngInfo()
         info.add_text("Comment", text, zip=True)
         Image.new("L", (1, 1)).save(file, "PNG", pnginfo=info)
-    return gzip.compress(file.getvalue(), mtime=0) if container == "tar" else file.getvalue() or plain
+        return file.getvalue()
+    return plain
 
 
 @pytest.mark.parametrize("container", ["plain", "gzip", "tar", "zip", "png"])
-def test_the_scan_finds_what_is_planted(project: Path, container: str) -> None:
-    patterns = needles(project)
+def test_the_scan_finds_what_is_hidden(tmp_path: Path, container: str) -> None:
+    patterns = needles(tmp_path)
     examples = {name: name for name in patterns} | {
         "seconds": f" {time.time()}",
         "owner": f"owner '{getpass.getuser()}'",
     }
     for name, text in examples.items():
-        assert name in leaks(planted(text, container), patterns)
-    assert not leaks(planted("nothing, 0.123456", container), patterns)
+        assert name in leaks(packed(text, container), patterns)
+    assert not leaks(packed("nothing, 0.123456", container), patterns)
 
 
-def test_the_scan_finds_owners_and_times_of_archives(project: Path) -> None:
-    patterns = needles(project)
+def test_the_scan_finds_owners_and_times_of_archives(tmp_path: Path) -> None:
+    patterns = needles(tmp_path)
     member = tarfile.TarInfo("image")
-    member.uname, member.mtime = getpass.getuser(), time.time()
+    member.uname = getpass.getuser()
+    member.mtime = time.time()
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
         archive.addfile(member)
@@ -125,22 +163,3 @@ def test_the_scan_finds_owners_and_times_of_archives(project: Path) -> None:
     with zipfile.ZipFile(file, "w") as archive_:
         archive_.writestr("entry", "")
     assert leaks(file.getvalue(), patterns) == {f"{date.today():%Y-%m-%d}"}
-
-
-def test_every_stage_records_its_environment_beside_the_outs(project: Path) -> None:
-    stages = yaml.safe_load((project / "dvc.lock").read_text())["stages"].values()
-    names = {"-".join(stage["cmd"].removeprefix("python -m stages ").split()) + ".json" for stage in stages}
-    assert {path.name for path in (project / "environment").iterdir()} == names
-    assert not any("environment" in out["path"] for stage in stages for out in stage["outs"])
-    tracked = subprocess.run(["git", "ls-files", "environment"], cwd=project, capture_output=True, text=True).stdout
-    assert set(tracked.split()) == {f"environment/{name}" for name in names}
-    for name in names:
-        data = (project / "environment" / name).read_bytes()
-        record, outs = yaml.safe_load(data).values()
-        assert all(record.values())
-        assert outs
-        assert all(hashlib.md5((project / out).read_bytes()).hexdigest() == digest for out, digest in outs.items())
-        assert {"python", "platform", "cpu", "jpeg", *recorded.PACKAGES} <= set(record)
-        assert not leaks(data, needles(project))
-    record = yaml.safe_load((project / "environment" / "train-fine_tuning.json").read_text())["environment"]
-    assert "cpu_capability" in record

@@ -1,4 +1,4 @@
-"""An edit reruns what it concerns, no more: one file or key is changed, and DVC says what would run.
+"""An edit reruns what it concerns, no more: one file or key is changed, and DVC says what runs.
 
 Stages behind those named run only if the files that they read come out differently.
 """
