@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a GPU makes of the experiment, in one file: bash benchmarks/gpu.sh [FILE [PART ...]]
 #
-# Parts: machine starts work precisions profile twice images tests several; without PART all of them.
+# Parts: machine starts work precisions profile twice images tests several; without PART all.
 # Needs CUDA, and half an hour. CHANGES='{download: {archive: {url: …}}}' says where the data are,
 # as YAML over params.yaml. QUICK=1: a tenth of the work on drawn images, on any device, without
 # `images`; the script's time then follows from that of one epoch and of three.

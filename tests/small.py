@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pipeline.base.cache import Cache
+from pipeline.compute.device import set_precision
 from pipeline.data.archive import Archive
 from pipeline.data.images import Preprocessing
 from pipeline.data.pixels import Pixels, Split
@@ -147,10 +148,13 @@ def small_training(
     """
     network = PartlyTrained(model or small_network(), recipe.learning_rates)
     beginning = frozen_beginning(network.whole, recipe.learning_rates, others, recipe, CPU)
-    network.trainable_part = section(network.whole, beginning.end, None)
+    rest = section(network.whole, beginning.end, None)
+    network.trainable_part = set_precision(rest, recipe.precision, CPU)
     split = images.splits["train"]
+    crop = recipe.resized_crop
+    augmentation = Augmentation(recipe.seed, recipe.flip, (crop.size, crop.scale) if crop else None)
     data = Data(
-        train=Inputs(images.views("train", cache), beginning.parts, cache),
+        train=Inputs(images.views("train", cache, augmentation), beginning.parts, cache),
         val=Inputs(images.views("val", cache, None), beginning.parts, cache),
         rows=limit_images_per_class(split.ids, split.labels, recipe.images_per_class, recipe.seed),
         val_labels=images.splits["val"].labels,

@@ -1,228 +1,235 @@
-"""A model file alone predicts for image files what evaluation predicted for the same images."""
+"""A model's file alone predicts for image files what evaluation predicts for the same images."""
 
 import csv
 import io
 import json
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
-import yaml
 from PIL import Image
 from torch import nn
 
+from pipeline.base.cache import Cache
 from pipeline.base.errors import UserError
-from pipeline.data.pixels import Split
-from pipeline.data.raw import read_archive, read_index
-from pipeline.data.views import normalise
-from pipeline.models.export import check_onnx, export_onnx
+from pipeline.data.images import central_square
+from pipeline.data.views import Views, normalise
+from pipeline.export.onnx import export_onnx
+from pipeline.models.files import TrainedModel, load_model, save_model, split_classifier
+from pipeline.models.frozen import Inputs, logits
 from pipeline.models.networks import new_network
-from pipeline.models.storage import load_model, save_model
-from pipeline.params import read_yaml
 from pipeline.predict import main
-from tests.conftest import Run
-from tools.sandbox import PROJECT, environment, merge
+from pipeline.training.evaluation import predictions, top_classes
+from tests.conftest import HEADER
+from tests.small import CLASSES, COUNTS, CPU, SmallData, small_network, write_small_data
+from tools.sandbox import PROJECT, environment
 
-MEAN, STD = (read_yaml(PROJECT / "params.yaml")["transforms"][key] for key in ("mean", "std"))
+LARGE = HEADER.model_copy(update={"resize": 72, "crop": 64})  # so that there is a feature map
+Predict = Callable[..., int]
 
 
-def predict(directory: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """In another directory than the project's, as after `pip install .`."""
-    command = [sys.executable, "-m", "pipeline.predict", *map(str, arguments)]
-    variables = environment() | {"PYTHONPATH": str(PROJECT)}
-    return subprocess.run(command, cwd=directory, env=variables, capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    """With logits far apart, as a trained one has."""
+    network = new_network(HEADER.network, None, len(HEADER.classes), seed=0).eval()
+    with torch.no_grad():
+        network.get_parameter("fc.weight").mul_(50)
+    return network
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> SmallData:
+    return write_small_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
-def images(project: Path, tmp_path: Path) -> Path:
-    """The test images of the finished run as files, named by their ids."""
-    index = read_index(project / "data" / "raw")
-    test = index[index["split"] == "test"]
-    ids = dict(zip(test["member"], test["id"], strict=True))
+def folder(tmp_path: Path, images: SmallData) -> Path:
+    """The test images as files, named by their ids, in photos/."""
     (tmp_path / "photos").mkdir()
-    for number, _, content in read_archive(project / "data" / "raw" / "images.tar", ids):
-        (tmp_path / "photos" / f"{number}.jpg").write_bytes(content)
-    return tmp_path / "photos"
+    split = images.splits["test"]
+    for image_id, member in zip(split.ids, split.members, strict=True):
+        (tmp_path / "photos" / f"{image_id}.jpg").write_bytes(images.archive.read(member))
+    return tmp_path
 
 
-@pytest.mark.parametrize("approach", ["feature_extraction", "fine_tuning"])
-def test_predictions_are_those_of_the_evaluation(project: Path, images: Path, tmp_path: Path, approach: str) -> None:
-    model = tmp_path / "model.safetensors"
-    model.write_bytes((project / "models" / f"{approach}.safetensors").read_bytes())
-    done = predict(tmp_path, "model.safetensors", "photos", "--json")
-    assert done.returncode == 0, done.stderr
-    found = {int(Path(row["file"]).stem): row["classes"] for row in json.loads(done.stdout)}
-    table = pd.read_csv(project / "predictions" / f"{approach}.csv")
+@pytest.fixture
+def predict(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Predict:
+    """``python -m pipeline.predict`` in ``folder``."""
+
+    def call(*arguments: str | Path) -> int:
+        monkeypatch.setattr("sys.argv", ["predict", *map(str, arguments)])
+        return main()
+
+    monkeypatch.chdir(folder)
+    return call
+
+
+@pytest.mark.parametrize("flip_averaging", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_predictions_are_those_of_the_evaluation(
+    network: nn.Module,
+    images: SmallData,
+    predict: Predict,
+    capsys: pytest.CaptureFixture[str],
+    precision: str,
+    flip_averaging: bool,
+) -> None:
+    changes = {"precision": precision, "flip_averaging": flip_averaging}
+    save_model(Path("model"), network, HEADER.model_copy(update=changes))
+    model = load_model(Path("model"))
+    cache = Cache(Path("cache"), 10**9)
+    pixels = replace(images.pixels("test", cache), preprocessing=model.preprocessing)
+    beginning, rest = split_classifier(model, [], CPU)
+    evaluated = logits(rest, Inputs(Views(pixels, CPU), beginning.parts, cache))
+    table = predictions(evaluated, pixels.split)
+
+    assert predict("model", "photos", "--json") == 0
+    answers = json.loads(capsys.readouterr().out)
+    found = {int(Path(answer["file"]).stem): answer["classes"] for answer in answers}
     assert set(found) == set(table["id"])
+    tolerance = 1e-4 if precision == "fp32" else 0.05
     for row in table.itertuples():
-        first, *others = found[int(str(row.id))]
-        assert first["class"] == f"species {int(str(row.prediction)) + 1}"
-        assert first["probability"] == pytest.approx(row.confidence, abs=1e-5)
-        assert first["probability"] + sum(other["probability"] for other in others) == pytest.approx(1)
+        answer = {top["class"]: top["probability"] for top in found[int(str(row.id))]}
+        name = HEADER.classes[int(str(row.prediction))]
+        assert answer[name] == pytest.approx(row.confidence, abs=tolerance)
+        assert list(answer.values()) == sorted(answer.values(), reverse=True)
+        assert sum(answer.values()) == pytest.approx(1)
 
 
-def test_one_unreadable_file_is_one_line_and_the_others_are_predicted(project: Path, images: Path) -> None:
-    (images / "broken one.jpg").write_bytes(b"<html>")
-    model = project / "models" / "fine_tuning.safetensors"
-    first, *_ = sorted(images.glob("[0-9]*.jpg"))
-    done = predict(images, model, first.name, "broken one.jpg", "nowhere.jpg")
+def test_it_runs_in_any_directory_and_names_what_it_cannot_read(
+    network: nn.Module, folder: Path
+) -> None:
+    """As after ``pip install .``"""
+    save_model(folder / "model", network, HEADER)
+    first, *_ = sorted((folder / "photos").iterdir())
+    (folder / "broken one.jpg").write_bytes(b"<html>")
+    files = [str(first), "broken one.jpg", "nowhere.jpg"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.predict", "model", *files],
+        cwd=folder,
+        env=environment() | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1
-    assert done.stdout.startswith(f"{first.name}\n  ")
-    assert len(done.stdout.splitlines()) == 6  # a name, four classes, an empty line
-    assert done.stdout.splitlines()[1].split("%  ")[1].startswith("species ")
+    name, *classes = done.stdout.splitlines()
+    assert name == str(first)
+    assert len(classes) == CLASSES + 1  # and an empty line
+    assert classes[0].split("%  ")[1] in HEADER.classes
     broken, nowhere = done.stderr.splitlines()
     assert broken.startswith("error: broken one.jpg: not a readable image")
     assert nowhere == "error: nowhere.jpg: No such file or directory"
 
-    rows = list(csv.DictReader(io.StringIO(predict(images, model, ".", "--csv").stdout)))
-    assert [list(row) for row in rows] == [["file", "class", "probability"]] * 12 * 4
+
+def test_a_table_has_a_row_a_class(
+    network: nn.Module, predict: Predict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(Path("model"), network, HEADER)
+    (Path("photos") / "notes.txt").write_text("not an image")
+    assert predict("model", ".", "--csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [list(row) for row in rows] == [["file", "class", "probability"]] * 9 * CLASSES
+    assert len({row["file"] for row in rows}) == COUNTS["test"]
 
 
 def test_a_prediction_is_explained_by_a_png_in_the_current_directory(
-    project: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    network: nn.Module, predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def explain(*arguments: str | Path) -> int:
-        monkeypatch.setattr("sys.argv", ["predict", *map(str, arguments), "--explain"])
-        return main()
-
-    monkeypatch.chdir(tmp_path)
-    model, photo = project / "models" / "fine_tuning.safetensors", sorted(images.iterdir())[0]
-    assert explain(model, photo, "nowhere.jpg", "--json") == 1
+    save_model(Path("model"), network, LARGE)
+    photo = sorted(Path("photos").iterdir())[0]
+    explained = Path(f"{photo.stem}_explained.png")
+    assert predict("model", photo, "nowhere.jpg", "--json", "--explain") == 1
     printed = capsys.readouterr()
     assert json.loads(printed.out)[0]["file"] == str(photo)
-    assert printed.err.startswith(f"note: {photo.stem}_explained.png shows what speaks for the first class\nerror: ")
-    assert [path.name for path in tmp_path.glob("*.*")] == [f"{photo.stem}_explained.png"]
-    content = (tmp_path / f"{photo.stem}_explained.png").read_bytes()
-    with Image.open(io.BytesIO(content)) as image:
+    assert printed.err.startswith(f"note: {explained} shows what speaks for the first class\nerror")
+    assert [path.name for path in Path().glob("*.*")] == [explained.name]
+    with Image.open(explained) as image:
         assert image.width > image.height > 300
 
-    photo.rename(tmp_path / photo.name)
-    assert explain(model, ".", "--csv") == 0  # explanations in a folder are no images to explain
-    assert (tmp_path / f"{photo.stem}_explained.png").read_bytes() == content
-    assert len(list(tmp_path.glob("*_explained.png"))) == 12
-
-    (images / photo.name).write_bytes(b"")
-    with pytest.raises(UserError, match=rf"several images are called '{photo.stem}'; --explain would write one file"):
-        explain(model, photo.name, images / photo.name)
-
-    (tmp_path / "full_explained.png").mkdir()
-    (tmp_path / photo.name).rename("full.jpg")
-    with pytest.raises(UserError, match=r"^full_explained\.png: "):
-        explain(model, "full.jpg")
-
-    flat = new_network("shufflenet_v2_x0_5", None, 4, 0)  # one place only in images of 32 pixels
-    save_model(tmp_path / "flat", flat, load_model(model)[1] | {"network": "shufflenet_v2_x0_5"})
-    with pytest.raises(UserError, match="flat: shufflenet_v2_x0_5 has no feature map that --explain could show"):
-        explain("flat", "full.jpg")
+    content = explained.read_bytes()
+    assert predict("model", photo, explained.parent, "--csv", "--explain") == 0
+    assert explained.read_bytes() == content
+    assert len(list(Path().glob("*_explained.png"))) == COUNTS["test"]  # none of an explanation
 
 
-def test_what_is_no_model_and_an_empty_folder_are_one_line(project: Path, images: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    for arguments in ([images / "1.jpg", images], [project / "models" / "fine_tuning.safetensors", "empty"]):
-        done = predict(tmp_path, *arguments)
-        assert done.returncode == 1
-        assert done.stderr.startswith("error: ")
-        assert len(done.stderr.splitlines()) == 1
+def test_an_explanation_that_cannot_be_made_is_one_line(
+    network: nn.Module, predict: Predict
+) -> None:
+    photo, other, *_ = sorted(Path("photos").iterdir())
+    save_model(Path("model"), network, LARGE)
+    other.rename(photo.name)
+    message = rf"several images are called '{photo.stem}'; --explain would write one file"
+    with pytest.raises(UserError, match=message):
+        predict("model", photo, photo.name, "--explain")
+    Path(f"{photo.stem}_explained.png").mkdir()
+    with pytest.raises(UserError, match=rf"^{photo.stem}_explained\.png: "):
+        predict("model", photo, "--explain")
+    save_model(Path("flat"), network, HEADER)  # one place only in images of 32 pixels
+    with pytest.raises(UserError, match=r"shufflenet.* has no feature map that --explain could"):
+        predict("flat", photo, "--explain")
 
 
-def test_examples_without_this_project_predict_the_same(copy: Path, images: Path, tmp_path: Path, run: Run) -> None:
-    """docs/predict_onnx.py from an exported file, docs/predict_torchvision.py from the model file."""
-    params = (copy / "params.yaml").read_text()
-    (copy / "params.yaml").write_text(params.replace("export: []", "export: [fine_tuning]"))
-    result = run(copy, "dvc", "repro")
-    assert "Running stage 'export@fine_tuning'" in result.stdout, result.stdout
-    assert "onnxruntime and PyTorch differ by at most " in result.stdout
-    exported = copy / "models" / "fine_tuning.onnx"
-    content = exported.read_bytes()
-    assert b"site-packages" not in content
-    assert run(copy, "stages", "export", "fine_tuning").returncode == 0
-    assert exported.read_bytes() == content
-
-    examples_predict_as_we_do(copy / "models" / "fine_tuning", sorted(images.iterdir())[0], "onnx", "torchvision")
-
-    (copy / "params.yaml").write_text(params)
-    assert run(copy, "stages", "compare").returncode == 0
-    assert not exported.exists()
+def test_a_folder_without_images_and_a_file_that_is_not_a_model_are_named(
+    predict: Predict,
+) -> None:
+    Path("empty").mkdir()
+    with pytest.raises(UserError, match="^empty: no image in it$"):
+        predict("model", "empty")
+    with pytest.raises(UserError, match=r"1\.jpg: not a model of this pipeline"):
+        predict("photos/1.jpg", "photos")
 
 
-def examples_predict_as_we_do(model: Path, photo: Path, *scripts: str) -> None:
-    ours = predict(photo.parent, model.with_suffix(".safetensors"), photo, "--json")
-    expected = json.loads(ours.stdout)[0]["classes"]
-    for script in scripts:
-        suffix = {"onnx": ".onnx", "torchvision": ".safetensors"}[script]
-        path = PROJECT / "docs" / f"predict_{script}.py"
-        assert len(path.read_text().splitlines()) <= 30
-        command = [sys.executable, str(path), str(model.with_suffix(suffix)), str(photo)]
-        done = subprocess.run(command, cwd=photo.parent, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        found = [line.split(" ", 1) for line in done.stdout.splitlines()]
-        assert [name for _, name in found] == [top["class"] for top in expected]
-        for (probability, _), top in zip(found, expected, strict=True):
-            assert float(probability) == pytest.approx(top["probability"], rel=0, abs=6e-5)  # printed to four decimals
+def example(
+    name: str,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> list[tuple[str, float]]:
+    """What an example of docs/ prints: class and probability."""
+    path = PROJECT / "docs" / f"predict_{name}.py"
+    assert "pipeline" not in path.read_text()
+    monkeypatch.setattr("sys.argv", [path.name, *arguments])
+    runpy.run_path(str(path))
+    lines = [line.split(" ", 1) for line in capsys.readouterr().out.splitlines()]
+    return [(name, float(probability)) for probability, name in lines]
 
 
-@pytest.mark.slow
-def test_flip_averaging_is_the_same_in_evaluation_prediction_and_elsewhere(copy: Path, images: Path, run: Run) -> None:
-    file = copy / "models" / "fine_tuning.safetensors"
-    model, header = load_model(file)
-    save_model(file, model, header | {"input": "pixels", "flip_averaging": True})
-    evaluated_and_predicted(copy, images, model, run)
-    examples_predict_as_we_do(copy / "models" / "fine_tuning", sorted(images.iterdir())[0], "onnx", "torchvision")
+@pytest.mark.parametrize("flip_averaging", [False, True])
+def test_the_example_with_torchvision_predicts_the_same(
+    network: nn.Module,
+    predict: Predict,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    flip_averaging: bool,
+) -> None:
+    header = HEADER.model_copy(update={"flip_averaging": flip_averaging})
+    save_model(Path("model.safetensors"), network, header)
+    photo = str(sorted(Path("photos").iterdir())[0])
+    predict("model.safetensors", photo, "--json")
+    (answer,) = json.loads(capsys.readouterr().out)
+    found = example("torchvision", ["model.safetensors", photo], monkeypatch, capsys)
+    assert [name for name, _ in found] == [top["class"] for top in answer["classes"]]
+    expected = [top["probability"] for top in answer["classes"]]
+    assert [value for _, value in found] == pytest.approx(expected, abs=6e-5)  # four decimals
 
 
-@pytest.mark.slow
-def test_a_pooled_head_is_trained_alone_and_predicts_the_same_everywhere(copy: Path, images: Path, run: Run) -> None:
-    rates = {"classifier": 1e-2}
-    pooled = {"pooled": ["layer3", "layer4"], "learning_rates": rates, "input": "pixels", "flip_averaging": True}
-    params = merge(read_yaml(copy / "params.yaml"), {"approaches": {"fine_tuning": pooled}})
-    params["approaches"]["fine_tuning"]["learning_rates"] = rates
-    (copy / "params.yaml").write_text(yaml.safe_dump(params))
-    before, _ = load_model(copy / "models" / "feature_extraction.safetensors")
-    result = run(copy, "stages", "train", "fine_tuning")
-    assert result.returncode == 0, result.stdout
-    model, header = load_model(copy / "models" / "fine_tuning.safetensors")
-    assert header["parameters"]["trainable"] == 3 * (256 + 512) * 4 + 4
-    trained = model.state_dict()
-    for name, tensor in before.state_dict().items():
-        assert name.startswith("fc.") or torch.equal(trained[f"backbone.{name}"], tensor)
-    assert trained["classifier.0.num_batches_tracked"] > 0
-    evaluated_and_predicted(copy, images, model, run)
-    examples_predict_as_we_do(copy / "models" / "fine_tuning", sorted(images.iterdir())[0], "onnx")
-    assert run(copy, "stages", "explain").returncode == 0
-
-
-def evaluated_and_predicted(copy: Path, images: Path, model: nn.Module, run: Run) -> None:
-    """Evaluation and prediction of fine_tuning give the mean of images and their mirror images."""
-    file = copy / "models" / "fine_tuning.safetensors"
-    for stage in ("evaluate", "export"):
-        result = run(copy, "stages", stage, "fine_tuning")
-        assert result.returncode == 0, result.stdout
-
-    test = Split(copy / "data" / "pixels", "test")
-    pixels = normalise(test.central(range(len(test)), 32), MEAN, STD, torch.device("cpu"))
+def test_the_example_with_onnx_predicts_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = small_network()
+    export_onnx(folder / "model.onnx", network, HEADER)
+    photo = sorted((folder / "photos").iterdir())[0]
+    size = TrainedModel(network, HEADER).preprocessing
+    square = central_square(photo.read_bytes(), "x", size)
     with torch.no_grad():
-        once, mirrored = model(pixels), model(pixels.flip(3))
-        confidence = ((once + mirrored) / 2).softmax(1).amax(1)
-    assert (once - mirrored).abs().max() > 0.01
-    table = pd.read_csv(copy / "predictions" / "fine_tuning.csv")
-    assert table["confidence"].to_numpy() == pytest.approx(confidence.numpy(), abs=1e-5)
-
-    predicted = json.loads(predict(copy, file, images, "--json").stdout)
-    found = {int(Path(row["file"]).stem): row["classes"][0]["probability"] for row in predicted}
-    assert found == pytest.approx(dict(zip(table["id"], table["confidence"], strict=True)), abs=1e-5)
-
-
-def test_an_export_that_computes_otherwise_is_refused(project: Path, tmp_path: Path) -> None:
-    model, header = load_model(project / "models" / "fine_tuning.safetensors")
-    export_onnx(tmp_path / "model.onnx", model, header)
-    pixels = torch.rand(3, 3, 32, 32)
-    with torch.no_grad():
-        logits = model(pixels)
-    check_onnx(tmp_path / "model.onnx", pixels.numpy(), logits)
-    with pytest.raises(UserError, match=r"model\.onnx: onnxruntime computes other logits than PyTorch, by up to 0\.01"):
-        check_onnx(tmp_path / "model.onnx", pixels.numpy(), logits + 0.01)
-    with pytest.raises(UserError, match="computes other logits"):
-        check_onnx(tmp_path / "model.onnx", pixels.numpy(), logits.flip(1))
+        expected = network(normalise(torch.from_numpy(square[None]), size))[0]
+    capsys.readouterr()
+    found = example("onnx", [str(folder / "model.onnx"), str(photo)], monkeypatch, capsys)
+    table = top_classes(expected, HEADER.classes)
+    assert [name for name, _ in found] == table["class"].tolist()
+    assert [value for _, value in found] == pytest.approx(table["probability"].tolist(), abs=6e-5)

@@ -1,8 +1,7 @@
-"""Several processes make what one makes: features and evaluation to the byte, training but for the order of sums."""
+"""A stage in several processes: what goes wrong in any of them is one line, and nothing is lost."""
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,23 +14,114 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from pipeline.base.errors import UserError
+from pipeline.base.launch import OTHER, is_first, is_launched, launch
 from pipeline.params import read_yaml
 from tests.conftest import Run
-from tools.sandbox import environment, merge
+from tools.sandbox import PROJECT, environment, merge
+
+
+def launcher(folder: Path, code: str) -> str:
+    """The command of a launcher that runs ``code``."""
+    (folder / "launcher.py").write_text(f"import os, sys\n{code}\n")
+    return f"{sys.executable} {folder / 'launcher.py'}"
+
+
+def test_without_a_launcher_this_is_the_first_process() -> None:
+    assert is_first()
+    assert not is_launched()
+
+
+def test_the_launcher_is_given_the_stage(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROCESSES", "4")
+    code = "print(sys.argv[1:])\nprint('note: of a stage', file=sys.stderr)"
+    launch(launcher(tmp_path, code) + " --count $PROCESSES", ["train", "fine_tuning"])
+    printed = capfd.readouterr()
+    arguments = ["--count", "4", "-m", "stages", "train", "fine_tuning"]
+    assert printed.out == f"{arguments}\n"
+    assert printed.err == "note: of a stage\n"
+
+
+TORCHRUN = """
+W1127 21:12:00.000000 1 site-packages/torch/distributed/run.py:852] *****
+E1127 21:12:05.000000 1 site-packages/torch/distributed/elastic/api.py:882] failed (exitcode: 1)
+"""
+# The end of what torchrun prints.
+FAILED = """Traceback (most recent call last):
+  File "torchrun", line 8, in <module>
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+  exitcode  : -15 (pid: 5)
+  exitcode  : {code} (pid: 6)
+"""
+
+
+@pytest.mark.parametrize(
+    ("printed", "message"),
+    [
+        # A process says what is wrong; another one only that it waits in vain.
+        (
+            f"error: runtime.launch: {OTHER} (x)\nerror: data/raw: damaged\n{TORCHRUN}",
+            "^data/raw: damaged$",
+        ),
+        (TORCHRUN + FAILED.format(code=-9), r"launch = '.*': a process ended with -9; nothing was"),
+        ("", "it failed; nothing was written, run it again"),
+        ("Traceback (most recent call last):\nRendezvousTimeoutError\n", ": RendezvousTimeoutErr"),
+    ],
+)
+def test_a_failure_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], printed: str, message: str
+) -> None:
+    code = f"sys.stderr.write({printed!r})\nsys.exit(1)"
+    with pytest.raises(UserError, match=message) as error:
+        launch(launcher(tmp_path, code), ["train", "x"])
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr().err.strip() == ""
+
+
+def test_a_bug_in_a_stage_is_a_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bug = "Traceback (most recent call last):\nZeroDivisionError: division by zero\n"
+    code = f"sys.stderr.write({bug + FAILED.format(code=1)!r})\nsys.exit(1)"
+    with pytest.raises(UserError, match="a process ended with 1; nothing was written"):
+        launch(launcher(tmp_path, code), ["train", "x"])
+    assert capfd.readouterr().err == bug
+
+
+def test_a_launcher_that_does_not_exist_is_named() -> None:
+    with pytest.raises(UserError, match=r"launch = 'torchrunn -x': torchrunn: No such file"):
+        launch("torchrunn -x", ["train", "x"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl")
+def test_the_launcher_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    code = (
+        f"open({str(tmp_path / 'new')!r}, 'w').write(str(os.getpid()))\n"
+        f"os.rename({str(tmp_path / 'new')!r}, {str(tmp_path / 'id')!r})\n"
+        "import time\ntime.sleep(60)"
+    )
+    call = f"from pipeline.base.launch import launch; launch({launcher(tmp_path, code)!r}, [])"
+    process = subprocess.Popen([sys.executable, "-c", call], cwd=PROJECT)
+    wait_for(tmp_path / "id", process)
+    process.kill()
+    process.wait()
+    launched = Path("/proc") / (tmp_path / "id").read_text()
+    for _ in range(1000):
+        if not launched.exists() or "\nState:\tZ" in (launched / "status").read_text():
+            break
+        time.sleep(0.01)
+    else:
+        raise AssertionError("it runs on")
+
+
+def wait_for(path: Path, process: "subprocess.Popen[Any]") -> None:
+    while not path.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+
 
 MODEL = "models/feature_extraction.safetensors"
-STAGES = [["features", "layer3"], ["features", "avgpool"], ["evaluate", "fine_tuning"]]
-FILES = [
-    "data/layer3/train.npy",
-    "data/layer3/test.npy",
-    "data/avgpool/train.npy",
-    "metrics/fine_tuning.json",
-    "predictions/fine_tuning.csv",
-]
-
-
-def torchrun(count: int, *options: str) -> str:
-    return " ".join(["torchrun", *(options or ("--standalone",)), "--nproc-per-node", str(count)])
+EVALUATED = ["metrics/fine_tuning.json", "predictions/fine_tuning.csv"]
 
 
 def configure(directory: Path, launch: str, **changes: Any) -> None:
@@ -39,19 +129,8 @@ def configure(directory: Path, launch: str, **changes: Any) -> None:
     (directory / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
 
-def killed(directory: Path, stage: list[str], sign: Path, victim: str) -> str:
-    """Run a stage; once ``sign`` is there, kill it, or (victim: launched) one of the processes that it launched."""
-    command = [sys.executable, "-m", "stages", *stage]
-    process = subprocess.Popen(
-        command, cwd=directory, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    while not sign.exists():
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.01)
-    os.kill(process.pid if victim == "stage" else newest(process.pid), signal.SIGKILL)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode
-    return output
+def torchrun(count: int) -> str:
+    return f"torchrun --standalone --nproc-per-node {count}"
 
 
 def newest(parent: int) -> int:
@@ -61,82 +140,71 @@ def newest(parent: int) -> int:
 
 
 @pytest.mark.slow
-def test_features_and_evaluation_are_the_same_bytes(copy: Path, run: Run) -> None:
-    """Of five pieces of 16 images in training and three in the test split, so that every process has a share."""
-    configure(copy, "", draw={"images": {"train_per_species": 17, "test_per_species": 10}})
-    for stage in (["draw", "images"], ["images"], ["prepare"]):
-        assert run(copy, "stages", *stage).returncode == 0
-    made = []
-    for launch in ("", torchrun(2), torchrun(3), torchrun(4)):
-        configure(copy, launch)
-        for stage in STAGES:
-            result = run(copy, "stages", *stage)
-            assert result.returncode == 0, result.stdout
-            assert "note: ignored" not in result.stdout
-        made.append({name: (copy / name).read_bytes() for name in FILES})
-        for name in FILES:
-            (copy / name).unlink()
-    assert made == made[:1] * 4
+def test_torchrun_evaluates_to_the_same_bytes(copy: Path, run: Run) -> None:
+    before = [(copy / name).read_bytes() for name in EVALUATED]
+    for name in EVALUATED:
+        (copy / name).unlink()
+    configure(copy, torchrun(2))
+    result = run(copy, "stages", "evaluate", "fine_tuning")
+    assert result.returncode == 0, result.stdout
+    assert "note: ignored" not in result.stdout
+    assert [(copy / name).read_bytes() for name in EVALUATED] == before
 
 
 @pytest.mark.slow
-def test_a_head_is_trained_alike_whoever_is_killed_and_goes_on_with_another_number(copy: Path, run: Run) -> None:
-    stage, live = ["train", "feature_extraction"], copy / "live/feature_extraction.csv"
-    configure(copy, "", train={"epochs": 40})
-    for module in ("layer3", "avgpool"):
-        assert run(copy, "stages", "features", module).returncode == 0
+def test_torchrun_trains_a_head_whoever_is_killed(copy: Path, run: Run) -> None:
+    """One of two processes is killed; three continue after the last epoch."""
+    stage = ("train", "feature_extraction")
+    live = copy / "live" / "feature_extraction.csv"
+    epochs = {"train": {"epochs": 40}}
+    configure(copy, "", **epochs)
     assert run(copy, "stages", *stage).returncode == 0
     alone = load_file(copy / MODEL)
-    history = pd.read_csv(copy / "history/feature_extraction.csv")
+    history = pd.read_csv(copy / "history" / "feature_extraction.csv")
     (copy / MODEL).unlink()
-
-    configure(copy, torchrun(2), train={"epochs": 40})
     live.unlink()
-    output = killed(copy, stage, live, "launched")
+
+    configure(copy, torchrun(2), **epochs)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages", *stage],
+        cwd=copy,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_for(live, process)
+    os.kill(newest(process.pid), signal.SIGKILL)
+    output = process.communicate()[0]
+    assert process.returncode == 1
+    assert "Traceback" not in output
     errors = [line for line in output.splitlines() if "error" in line.lower()]
     assert errors == [output.splitlines()[-1]]
-    assert "nproc-per-node 2': a process ended with -9; nothing was written, run it again" in errors[0]
-    assert "Traceback" not in output
-    live.unlink()
-    killed(copy, stage, live, "stage")  # and what it launched ends with it: it holds the output open
+    assert "nproc-per-node 2': a process ended with -9; nothing was written, run it again" in output
     assert not (copy / MODEL).exists()
-    assert not list(copy.glob("models/.*.part"))
-    configure(copy, torchrun(3), train={"epochs": 40})
+
+    configure(copy, torchrun(3), **epochs)
     result = run(copy, "stages", *stage)
     assert result.returncode == 0, result.stdout
     assert "resumed from .resume/feature_extraction" in result.stdout
-
     together = load_file(copy / MODEL)
     for name, tensor in alone.items():
-        torch.testing.assert_close(together[name], tensor, rtol=0, atol=1e-5 if name.startswith("fc.") else 0)
-    found = pd.read_csv(copy / "history/feature_extraction.csv")
+        tolerance = 1e-5 if name.startswith("fc.") else 0
+        torch.testing.assert_close(together[name], tensor, rtol=0, atol=tolerance)
+    found = pd.read_csv(copy / "history" / "feature_extraction.csv")
     assert abs(found - history).to_numpy().max() < 1e-4
 
 
 @pytest.mark.slow
-def test_what_cannot_start_is_one_line_and_nothing_is_lost(copy: Path, run: Run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        taken = torchrun(2, "--master-addr", "127.0.0.1", "--master-port", str(port))
-        absent = torchrun(1, *f"--nnodes 2 --rdzv-backend c10d --rdzv-endpoint 127.0.0.1:{free_port()}".split())
-        for launch, stage, message in [
-            ("torchrunn", "feature_extraction", "runtime.launch = 'torchrunn': torchrunn: No such file or directory"),
-            (taken, "feature_extraction", "address already in use"),
-            (f"{absent} --rdzv-conf join_timeout=2", "feature_extraction", "RendezvousTimeoutError"),
-            (torchrun(2), "fine_tuning", "fine_tuning.learning_rates: trains BatchNorm (layer4.0.bn1), for which"),
-            (torchrun(2), "nobody", "approaches has no 'nobody'; it has feature_extraction, fine_tuning"),
-        ]:
-            configure(copy, launch)
-            before = (copy / MODEL).read_bytes()
-            result = run(copy, "stages", "train", stage)
-            assert result.returncode == 1
-            *others, last = result.stdout.splitlines()
-            assert last.startswith("error: ")
-            assert message in last
-            assert not [line for line in others if "error" in line.lower() or "Traceback" in line]
-            assert (copy / MODEL).read_bytes() == before
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def test_what_several_processes_cannot_train_is_one_line(copy: Path, run: Run) -> None:
+    configure(copy, torchrun(2))
+    for name, message in {
+        "fine_tuning": r"fine_tuning: trains BatchNorm (conv5.1), for which several processes need",
+        "nobody": "approaches has no 'nobody'; it has feature_extraction, fine_tuning",
+    }.items():
+        result = run(copy, "stages", "train", name)
+        assert result.returncode == 1
+        *others, last = result.stdout.splitlines()
+        assert last.startswith("error: ")
+        assert message in last
+        assert not [line for line in others if "error" in line.lower() or "Traceback" in line]

@@ -14,7 +14,7 @@ from pipeline.data.archive import Archive
 from pipeline.data.raw import ARCHIVE, read_index
 from pipeline.models.files import load_model
 from pipeline.models.networks import head_name
-from pipeline.params import Params, load_params
+from pipeline.params import Params, read_yaml
 from pipeline.predict import predictions
 from tests.stages.in_process import run_stages
 from tools.sandbox import merge
@@ -30,7 +30,6 @@ CROPS = {  # pixels: about the smallest that the network takes
     "regnet_y_400mf": 32,
     "resnet18": 32,
     "swin_t": 32,
-    "vit_b_16": 224,
 }
 
 
@@ -48,7 +47,7 @@ def test_a_whole_run(
             "fine_tuning": None,
         },
     }
-    params = load_params(project / "params.yaml").model_dump()
+    params = read_yaml(project / "params.yaml")
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     Path("data/raw").symlink_to(project / "data" / "raw")

@@ -71,18 +71,24 @@ State = Callable[[Path], object]
 
 
 @pytest.mark.parametrize(
-    ("state", "limit"),
+    ("state", "limit", "note"),
     [
-        pytest.param(damaged, 1.0, id="damaged"),
-        pytest.param(shutil.rmtree, FULL, id="full"),
-        pytest.param(shutil.rmtree, 1.0, id="empty", marks=pytest.mark.slow),
-        pytest.param(half_there, 1.0, id="half there", marks=pytest.mark.slow),
-        pytest.param(not_writable, 1.0, id="not writable", marks=pytest.mark.slow),
-        pytest.param(as_it_is, 0.0, id="off", marks=pytest.mark.slow),
+        pytest.param(damaged, 1.0, "damaged", id="damaged"),
+        pytest.param(shutil.rmtree, FULL, "too little", id="full"),
+        pytest.param(shutil.rmtree, 1.0, "", id="empty", marks=pytest.mark.slow),
+        pytest.param(half_there, 1.0, "", id="half there", marks=pytest.mark.slow),
+        pytest.param(not_writable, 1.0, "slower", id="not writable", marks=pytest.mark.slow),
+        pytest.param(as_it_is, 0.0, "", id="off", marks=pytest.mark.slow),
     ],
 )
 def test_all_outs_are_the_same(
-    project: Path, folder: Path, params: Params, state: State, limit: float
+    project: Path,
+    folder: Path,
+    params: Params,
+    capfd: pytest.CaptureFixture[str],
+    state: State,
+    limit: float,
+    note: str,
 ) -> None:
     cache = folder / ".cache"
     right = {path: path.read_bytes() for path in entries(cache)}
@@ -90,6 +96,9 @@ def test_all_outs_are_the_same(
     run_stages(changed(params, "runtime", cache=limit))
     made = [out for out in outs(project) if not out.startswith("data/")]
     assert digests(folder, made) == digests(project, made)
+    notes = [line for line in capfd.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert all(note in line for line in notes)
+    assert len(notes) == (len(right) if state == damaged else bool(note))
     stored = {path: path.read_bytes() for path in entries(cache)}
     assert stored.items() <= right.items()
     if limit == FULL:

@@ -173,7 +173,7 @@ class RecipeRecorder:
 
     def __init__(self, approach: Approach, path: str, train: Recorder) -> None:
         self._recipe = RECIPE(approach, train._value)
-        self._own = approach.model_dump(exclude_none=True)
+        self._own = approach.model_dump(exclude_unset=True)
         self._path = path
         self._seen = train._seen
 
@@ -255,7 +255,7 @@ def test_params_and_files_used_are_those_declared(
     module.main(Recorder(params, "", seen), *arguments)
     is_watching = False
 
-    values = params.model_dump(exclude_none=True)
+    values = params.model_dump(exclude_unset=True)
     every = params.model_dump()
     unset = leaves(every["approaches"], "approaches") - leaves(values["approaches"], "approaches")
     unset |= leaves(every["images"]["split"], "images.split")  # is of another source

@@ -216,14 +216,15 @@ def test_a_flipped_bit_in_the_cache_of_dvc_is_noticed_and_computed_again(
     copy: Path, run: Run
 ) -> None:
     before = results(copy)
-    digest = hex_digest(copy / "data" / "raw" / "images.tar", "md5")
+    model = copy / "models" / "fine_tuning.safetensors"
+    digest = hex_digest(model, "md5")
     cached = copy / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
     cached.chmod(0o644)  # it is read-only
     flip_bit(cached, -1)
-    shutil.rmtree(copy / "data" / "raw")
-    result = run(copy, "dvc", "repro", "images")
+    model.unlink()
+    result = run(copy, "dvc", "repro", "train@fine_tuning")
     assert result.returncode == 0, result.stdout
-    assert stages_run(result.stdout) == ["images"]
+    assert stages_run(result.stdout) == ["train@fine_tuning"]
     assert results(copy) == before
 
 

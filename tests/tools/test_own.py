@@ -35,7 +35,7 @@ def test_a_folder_of_images_becomes_a_comparison(copy: Path, tmp_path: Path, run
     backbone = str(copy / "data" / "drawn" / "backbone")
     result = run(copy, "tools.own", str(images), backbone)
     assert result.returncode == 0, result.stdout
-    assert "left out, as links or no images (1): 'list.txt'" in result.stdout
+    assert "left out links and files that are not images (1): 'list.txt'" in result.stdout
     assert "| | feature extraction | fine-tuning |" in result.stdout
     assert "always guessing its largest class gets" in result.stdout
     model = str(copy / "own" / "models" / "fine_tuning.safetensors")

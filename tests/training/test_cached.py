@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.base.cache import GIGABYTE, Cache
+from pipeline.base.environment import environment
 from pipeline.data import pixels
 from pipeline.models import frozen
 from pipeline.models.files import TrainedModel, split_classifier
@@ -63,11 +65,11 @@ def experiment(images: SmallData, folder: Path, limit: int = GIGABYTE) -> Result
         result.histories.append(list(fit(training.network, training.data, recipe, CPU)))
         network = training.network.whole
         result.weights.append(weights_digest(network.state_dict()))
-        cache = Cache(folder, limit)
+        opened = Cache(folder, limit)
         header = HEADER.model_copy(update={"trained": list(recipe.learning_rates), "crop": 16})
         beginning, classifier = split_classifier(TrainedModel(network, header), TRAINED, CPU)
-        views = images.views("test", cache, None)
-        result.logits.append(logits(classifier, Inputs(views, beginning.parts, cache)))
+        views = images.views("test", opened, None)
+        result.logits.append(logits(classifier, Inputs(views, beginning.parts, opened)))
     return result
 
 
@@ -77,6 +79,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallData]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pixels, "SHARD", 8)
         patch.setattr(frozen, "ROWS", 16)
+        patch.setattr(frozen, "environment", cache(environment))  # which takes a while
         yield write_small_data(tmp_path_factory.mktemp("data"))
 
 

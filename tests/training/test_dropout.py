@@ -1,48 +1,80 @@
-"""What a network draws in training (dropout, stochastic depth) has an address too: other processes draw the same."""
+"""What a network draws in training has an address too: other processes draw the same."""
 
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
-from torchvision.models import get_model
+from torch import nn
+from torchvision.ops import StochasticDepth
 
-from pipeline.params import read_yaml
-from tests.base.test_checkpoint import interrupt, results
-from tests.conftest import Run
-from tools.sandbox import merge
+from pipeline.base.cache import Cache
+from pipeline.models.networks import weights_digest
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.fit import fit
+from tests.small import (
+    BLOCK_AND_HEAD,
+    CPU,
+    SmallData,
+    small_network,
+    small_recipe,
+    small_training,
+    write_small_data,
+)
 
-RATES = {
-    "mobilenet_v3_small": {"classifier": 1e-3},  # dropout
-    "efficientnet_b0": {"features.6": 1e-4, "features.7": 1e-4, "features.8": 1e-4, "classifier": 1e-3},  # and depth
-}
-
-
-@pytest.fixture(params=RATES)
-def adapting(request: pytest.FixtureRequest, copy: Path) -> Path:
-    """A project with another backbone, of random weights, before its training."""
-    torch.manual_seed(0)
-    torch.save(get_model(request.param).state_dict(), copy / "data" / "backbone.pth")
-    approach = {"initial": "backbone", "input": "pixels", "learning_rates": RATES[request.param]}
-    changes = {
-        "backbone": {"network": request.param, "path": "data/backbone.pth"},
-        "train": {"epochs": 2},
-        "features": {"layer3": None, "avgpool": None},
-        "alike": [],
-        "approaches": {"feature_extraction": None, "fine_tuning": None, "drawing": approach},
-    }
-    params = merge(read_yaml(copy / "params.yaml"), changes)
-    (copy / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-    return copy
+RECIPE = small_recipe(BLOCK_AND_HEAD, epochs=3)
 
 
-def test_a_resumed_training_in_another_process_ends_in_the_same_bytes(adapting: Path, run: Run) -> None:
-    result = run(adapting, "stages", "train", "drawing")
-    assert result.returncode == 0, result.stdout
-    undisturbed = results(adapting, "drawing")
-    for folder in ("models", "history"):
-        next((adapting / folder).glob("drawing.*")).unlink()
-    interrupt(adapting, "drawing", 1)
-    result = run(adapting, "stages", "train", "drawing")
-    assert "resumed from .resume/drawing" in result.stdout
-    assert results(adapting, "drawing") == undisturbed
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> SmallData:
+    return write_small_data(tmp_path_factory.mktemp("data"))
+
+
+def drawing_network(share: float = 0.5) -> nn.Module:
+    """The small network with dropout before its head, and stochastic depth before that."""
+    network = small_network()
+    network.block2 = nn.Sequential(network.get_submodule("block2"), StochasticDepth(share, "row"))
+    network.fc = nn.Sequential(nn.Dropout(share), network.get_submodule("fc"))
+    return network.eval()
+
+
+def train(
+    images: SmallData, folder: Path, running_state: int, share: float = 0.5, epochs: int = 3
+) -> str:
+    """Train, or continue; the digest of the weights after ``epochs``.
+
+    Args:
+        running_state: seed of torch's generator before the training.
+    """
+    cache = Cache(folder / "cache", 10**9)
+    training = small_training(images, RECIPE, cache, model=drawing_network(share))
+    state = Checkpoint(folder / "state", "0" * 64)
+    torch.manual_seed(running_state)
+    for row in fit(training.network, training.data, RECIPE, CPU, state):
+        torch.rand(running_state)
+        if row["epoch"] == epochs:
+            break
+    return weights_digest(training.network.whole.state_dict())
+
+
+def test_draws_do_not_depend_on_what_was_drawn_before(images: SmallData, tmp_path: Path) -> None:
+    undisturbed = train(images, tmp_path / "undisturbed", 1)
+    assert train(images, tmp_path / "again", 2) == undisturbed
+    assert train(images, tmp_path / "killed", 3, epochs=1) != undisturbed
+    assert train(images, tmp_path / "killed", 4) == undisturbed
+    assert train(images, tmp_path / "no draws", 1, share=0.0) != undisturbed
+
+
+def test_every_step_draws_anew(
+    images: SmallData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    manual_seed = torch.manual_seed
+
+    def recorded(seed: int) -> torch.Generator:
+        seeds.append(seed)
+        return manual_seed(seed)
+
+    monkeypatch.setattr(torch, "manual_seed", recorded)
+    train(images, tmp_path, 1)
+    of_steps = [seed for seed in seeds if seed > 1000]
+    assert len(of_steps) == len(set(of_steps)) == 9

@@ -5,19 +5,24 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.training.evaluation import calibration_error, per_class, reliability, scores, top_classes
+from pipeline.data.pixels import Split
+from pipeline.training.evaluation import per_class, predictions, scores, top_classes
 
 
 def test_scores_of_known_predictions() -> None:
     """Class 0: 3 of 4 right; class 1: 1 of 2; balanced accuracy weighs them the same."""
     labels = np.array([0, 0, 0, 0, 1, 1])
     logits = torch.tensor([[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 2 + [[1.0, 0.0]])
-    result = scores(logits, labels)
-    assert result["accuracy"] == pytest.approx(4 / 6, abs=1e-6)
-    assert result["balanced_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2, abs=1e-6)
-    assert result["top5_accuracy"] == 1
-    assert result["loss"] == pytest.approx(np.log(1 + np.exp(-1)) * 4 / 6 + np.log(1 + np.exp(1)) * 2 / 6, abs=1e-6)
-    assert result["n"] == 6
+    right = np.log(1 + np.exp(-1))
+    wrong = np.log(1 + np.exp(1))
+    confidence = 1 / (1 + np.exp(-1))
+    assert scores(logits, labels) == {
+        "accuracy": pytest.approx(4 / 6, abs=1e-6),
+        "top5_accuracy": 1,
+        "balanced_accuracy": pytest.approx((3 / 4 + 1 / 2) / 2, abs=1e-6),
+        "loss": pytest.approx(right * 4 / 6 + wrong * 2 / 6, abs=1e-6),
+        "calibration_error": pytest.approx(confidence - 4 / 6, abs=1e-6),
+    }
 
 
 def test_top5_counts_the_fifth_and_not_the_sixth() -> None:
@@ -25,16 +30,15 @@ def test_top5_counts_the_fifth_and_not_the_sixth() -> None:
     assert scores(logits, np.array([4, 5]))["top5_accuracy"] == 0.5
 
 
-def test_calibration_of_a_model_that_is_right_as_often_as_it_says() -> None:
-    """Of ten images at 80 %, eight are right; two more at 100 % are wrong: an error of 1 for 2 of 12 images."""
-    confidence, correct = np.array([0.8] * 10 + [1.0] * 2), np.array([True] * 8 + [False] * 4)
-    table = reliability(confidence, correct)
-    assert table["n"].tolist() == [10, 2]
-    assert table[["low", "high"]].to_numpy().flatten() == pytest.approx([12 / 15, 13 / 15, 14 / 15, 1])
-    assert table["accuracy"].tolist() == pytest.approx([0.8, 0])
-    assert calibration_error(table) == pytest.approx(2 / 12)
-    logits = torch.log(torch.tensor([[0.75, 0.25]] * 4))
-    assert scores(logits, np.array([0, 0, 0, 1]))["calibration_error"] == pytest.approx(0, abs=1e-6)
+def test_predictions_are_the_most_probable_classes_in_the_order_of_the_split() -> None:
+    logits = torch.log(torch.tensor([[0.2, 0.7, 0.1], [0.6, 0.3, 0.1]]))
+    split = Split("test", ["b", "a"], np.array([9, 4]), np.array([1, 2]), ["", ""])
+    table = predictions(logits, split)
+    assert list(table) == ["id", "label", "prediction", "confidence"]
+    assert table["id"].tolist() == [9, 4]
+    assert table["label"].tolist() == [1, 2]
+    assert table["prediction"].tolist() == [1, 0]
+    assert table["confidence"].tolist() == pytest.approx([0.7, 0.6])
 
 
 def test_per_class_names_the_commonest_mistake() -> None:
@@ -43,6 +47,7 @@ def test_per_class_names_the_commonest_mistake() -> None:
     assert result["accuracy"].tolist() == [pytest.approx(1 / 3, abs=1e-6), 1]
     assert result["mistaken_for"].tolist() == ["iris", ""]
     assert result["n"].tolist() == [3, 1]
+    assert result["class"].tolist() == ["rose", "lily"]
 
 
 def test_top_classes_are_sorted_probabilities() -> None:

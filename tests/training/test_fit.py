@@ -1,164 +1,269 @@
-"""Training: an order of its own each epoch, and what is frozen does not move."""
+"""Training: what is frozen does not move, and what is trained moves as the recipe says."""
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+from pipeline.base.cache import Cache
 from pipeline.base.errors import UserError
-from pipeline.data.pixels import Split
-from pipeline.data.views import pixel_inputs
-from pipeline.models.networks import new_network, read_backbone
-from pipeline.models.sections import section, unfreeze
-from pipeline.models.storage import load_model, weights_digest
-from pipeline.params import load_params
-from pipeline.training.fit import batches, few, fit, learning_rate, parameter_groups, recipe
-from pipeline.training.params import Approach
-from tests.conftest import Run
-from tools.sandbox import PROJECT
+from pipeline.data.views import EVALUATION
+from pipeline.models.freezing import PartlyTrained
+from pipeline.models.networks import weights_digest
+from pipeline.training.batches import batch_rows
+from pipeline.training.fit import Epoch, SharedAdamW, fit, new_optimizer, read_ahead, run_epochs
+from pipeline.training.schedule import rate_factor
+from tests.small import (
+    BLOCK_AND_HEAD,
+    COUNTS,
+    CPU,
+    HEAD,
+    SmallData,
+    Training,
+    small_network,
+    small_recipe,
+    small_training,
+    write_small_data,
+)
+
+WHOLE = {"block1": 1e-3, "block2": 1e-3, "fc": 1e-2}
 
 
-def test_batches_hold_every_image_once_in_an_order_of_their_own_each_epoch() -> None:
-    first = batches(1020, 32, seed=0, epoch=1)
-    assert [len(batch) for batch in first] == [32] * 31 + [28]
-    assert sorted(np.concatenate(first)) == list(range(1020))
-    assert not np.array_equal(np.concatenate(first), np.concatenate(batches(1020, 32, seed=0, epoch=2)))
-    assert np.array_equal(np.concatenate(first), np.concatenate(batches(1020, 64, seed=0, epoch=1)))
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> SmallData:
+    return write_small_data(tmp_path_factory.mktemp("data"))
 
 
-def test_a_single_image_that_is_left_over_goes_with_the_batch_before_it() -> None:
-    """BatchNorm cannot be trained on one image."""
-    assert [len(batch) for batch in batches(9, 4, seed=0, epoch=1)] == [4, 5]
-    assert [len(batch) for batch in batches(10, 4, seed=0, epoch=1)] == [4, 4, 2]
-    assert sorted(np.concatenate(batches(9, 4, seed=0, epoch=1))) == list(range(9))
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache", 10**9)
 
 
-def test_fewer_images_are_nested_and_make_an_epoch_of_the_same_length() -> None:
-    labels, ids = np.repeat([0, 1, 2], [10, 4, 2]), np.arange(100, 116)
-    split = (lambda rows, epoch: torch.from_numpy(ids[rows]), labels)
-
-    def chosen(per_class: int, seed: int) -> list[int]:
-        inputs, found = few(split, ids, per_class, seed)
-        images = inputs(np.arange(16), 1).tolist()
-        assert len(found) == 16
-        assert np.array_equal(found, labels[np.array(images) - 100])
-        times = np.unique(images, return_counts=True)[1]
-        assert times.max() - times.min() <= 1
-        return sorted(set(images))
-
-    one, three, ten = (chosen(number, seed=0) for number in (1, 3, 10))
-    assert np.bincount(labels[np.array(one) - 100]).tolist() == [1, 1, 1]
-    assert np.bincount(labels[np.array(three) - 100]).tolist() == [3, 3, 2]
-    assert set(one) < set(three) < set(ten) == set(ids)
-    assert chosen(1, seed=1) != one
-    assert few(split, ids, "all", seed=0) is split
+def run(training: Training) -> list[Epoch]:
+    return list(fit(training.network, training.data, training.recipe, CPU))
 
 
-def test_an_approach_says_what_differs_and_train_the_rest() -> None:
-    train = load_params(PROJECT / "params.yaml").train
-    approach = Approach(initial="backbone", input="pixels", learning_rates={"fc": 1e-3})
-    assert recipe(train, approach) == train
-    own = recipe(train, approach.model_copy(update={"epochs": 40, "schedule": "cosine", "precision": "bf16"}))
-    assert own == train.model_copy(update={"epochs": 40, "schedule": "cosine"})
+@pytest.mark.parametrize("rates", [HEAD, BLOCK_AND_HEAD, WHOLE])
+def test_frozen_means_frozen(images: SmallData, cache: Cache, rates: dict[str, float]) -> None:
+    """Every frozen parameter and buffer is that of the backbone; all others have moved."""
+    training = small_training(images, small_recipe(rates), cache)
+    run(training)
+    after = training.network.whole.state_dict()
+    for name, value in small_network().state_dict().items():
+        is_trained = name.startswith(tuple(f"{module}." for module in rates))
+        assert torch.equal(value, after[name]) != is_trained, name
+    assert not training.network.whole.training
+    assert len(training.data.train.parts) == (0 if rates is WHOLE else 1)
 
 
-def test_learning_rates_rise_and_stay_or_fall_to_0() -> None:
-    assert [learning_rate(step, 8, 0, "constant") for step in range(8)] == [1.0] * 8
-    assert [learning_rate(step, 8, 2, "constant") for step in range(4)] == [0.5, 1, 1, 1]
-    cosine = [learning_rate(step, 8, 2, "cosine") for step in range(8)]
-    assert cosine[:3] == [0.5, 1, 1]
-    assert cosine[2:] == sorted(cosine[2:], reverse=True)
-    assert cosine[5] == pytest.approx(0.5)
-    reference = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(reference, 6)
-    for rate in cosine[2:]:
-        assert rate == pytest.approx(schedule.get_last_lr()[0])
-        reference.step()
-        schedule.step()
+def views_of(training: Training, name: str, epoch: int) -> tuple[Tensor, Tensor]:
+    """All views of a split in an epoch, and their labels."""
+    views = getattr(training.data, name).views
+    rows = np.arange(len(views))
+    return views.batch(rows, epoch), torch.from_numpy(views.pixels.split.labels)
 
 
-def test_only_weights_decay_and_without_decay_it_is_adam_to_the_bit() -> None:
-    model = new_network("resnet18", None, 4, seed=0)
-    rates = {"layer4": 1e-4, "fc": 1e-3}
-    groups = parameter_groups(model, rates, 0.05)
-    decays = {id(value): group["weight_decay"] for group in groups for value in group["params"]}
-    names = {name: decays[id(value)] for name, value in model.named_parameters() if id(value) in decays}
-    assert {name for name, decay in names.items() if decay} == {
-        name for name in names if model.get_parameter(name).ndim > 1
-    }
-    assert len(names) == sum(1 for name, _ in model.named_parameters() if name.startswith(("layer4.", "fc.")))
+@pytest.mark.parametrize("rates", [HEAD, BLOCK_AND_HEAD])
+def test_a_row_of_the_history_is_of_the_views_of_its_epoch(
+    images: SmallData, cache: Cache, rates: dict[str, float]
+) -> None:
+    """With rates too small to move anything: the network is the one before the training."""
+    recipe = small_recipe(dict.fromkeys(rates, 1e-12), label_smoothing=0.2)
+    training = small_training(images, recipe, cache)
+    network = small_network()
+    history = run(training)
+    assert [row["epoch"] for row in history] == [1, 2]
+    for row in history:
+        inputs, labels = views_of(training, "train", int(row["epoch"]))
+        network.get_submodule("block2").train("block2" in rates)
+        with torch.no_grad():
+            batches = batch_rows(len(labels), recipe.batch_size, recipe.seed, int(row["epoch"]))
+            logits = torch.cat([network(inputs[batch]) for batch in batches])
+        order = np.concatenate(batches)
+        loss = cross_entropy(logits, labels[order], label_smoothing=0.2)
+        assert row["train_loss"] == pytest.approx(loss.item(), rel=1e-4)
+        hits = (logits.argmax(1) == labels[order]).double().mean().item()
+        assert row["train_accuracy"] == pytest.approx(hits)
 
+
+def test_the_last_validation_is_of_the_trained_network(images: SmallData, cache: Cache) -> None:
+    training = small_training(images, small_recipe(BLOCK_AND_HEAD), cache)
+    *_, last = run(training)
+    inputs, labels = views_of(training, "val", EVALUATION)
+    with torch.no_grad():
+        logits = training.network.whole(inputs)
+    assert last["val_loss"] == pytest.approx(cross_entropy(logits, labels).item(), rel=1e-4)
+    hits = (logits.argmax(1) == labels).double().mean().item()
+    assert last["val_accuracy"] == pytest.approx(hits)
+
+
+def test_training_lowers_the_loss(images: SmallData, cache: Cache) -> None:
+    recipe = small_recipe({"block2": 1e-2, "fc": 1e-1}, epochs=8, flip=0.0)
+    history = run(small_training(images, recipe, cache))
+    assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
+
+
+def test_batches_come_in_the_order_of_their_epoch(images: SmallData, cache: Cache) -> None:
+    training = small_training(images, small_recipe(), cache)
+    rows = training.data.rows
+    batches = batch_rows(len(rows), 8, seed=0, epoch=2)
+    asked = []
+
+    def inputs(rows: np.ndarray) -> Tensor:
+        asked.append(rows.tolist())
+        return torch.from_numpy(rows)
+
+    found = list(read_ahead(batches, rows, inputs, CPU))
+    assert asked == [rows.rows[batch].tolist() for batch in batches]
+    for batch, places in zip(found, batches, strict=True):
+        assert batch.images.tolist() == rows.rows[places].tolist()
+        assert batch.labels.tolist() == rows.labels[places].tolist()
+        assert batch.weight == 1
+
+
+def test_only_the_chosen_images_are_trained_on(images: SmallData, cache: Cache) -> None:
+    """All others may look like anything."""
     results = []
-    for kind in (torch.optim.AdamW, torch.optim.Adam):
-        network = new_network("resnet18", None, 4, seed=0)
-        optimizer = kind(parameter_groups(network, rates, 0.0))
+    for value in (0.0, 100.0):
+        recipe = small_recipe(images_per_class=2, flip=0.0)
+        training = small_training(images, recipe, cache)
+        rows = training.data.rows
+        assert len(rows) == COUNTS["train"]
+        assert len(set(rows.rows.tolist())) == 6
+        epoch = training.data.train.epoch
+
+        def changed(number: int, value: float = value, rows: Any = rows, epoch: Any = epoch) -> Any:
+            outputs = epoch(number)(np.arange(COUNTS["train"]))
+            others = np.setdiff1d(np.arange(COUNTS["train"]), rows.rows)
+            outputs[others] = value
+            return lambda wanted: outputs[wanted]
+
+        object.__setattr__(training.data.train, "epoch", changed)
+        run(training)
+        results.append(weights_digest(training.network.whole.state_dict()))
+    assert results[0] == results[1]
+
+
+def test_every_step_has_the_rates_of_the_schedule(
+    images: SmallData, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[list[float]] = []
+    step = SharedAdamW.step
+
+    def recorded(self: SharedAdamW, closure: Any = None) -> Any:
+        rates.append([group["lr"] for group in self.param_groups])
+        return step(self, closure)
+
+    monkeypatch.setattr(SharedAdamW, "step", recorded)
+    recipe = small_recipe(BLOCK_AND_HEAD, epochs=3, warm_up=1, schedule="cosine")
+    run(small_training(images, recipe, cache))
+    factors = [rate_factor(number, 9, 3, "cosine") for number in range(9)]
+    assert [found[0] for found in rates] == pytest.approx([1e-3 * factor for factor in factors])
+    assert [found[-1] for found in rates] == pytest.approx([1e-2 * factor for factor in factors])
+
+
+def test_only_weights_decay() -> None:
+    network = PartlyTrained(small_network(), BLOCK_AND_HEAD)
+    groups = new_optimizer(network, 0.05).param_groups
+    settings = {
+        id(value): (group["lr"], group["weight_decay"])
+        for group in groups
+        for value in group["params"]
+    }
+    named = network.whole.named_parameters()
+    found = {name: settings[id(value)] for name, value in named if id(value) in settings}
+    assert found == {
+        "block2.0.weight": (1e-3, 0.05),
+        "block2.1.weight": (1e-3, 0),
+        "block2.1.bias": (1e-3, 0),
+        "fc.weight": (1e-2, 0.05),
+        "fc.bias": (1e-2, 0),
+    }
+
+
+def test_without_decay_it_is_adam_to_the_bit() -> None:
+    results = []
+    for is_ours in (True, False):
+        network = PartlyTrained(small_network(), WHOLE)
+        optimizer: torch.optim.Optimizer = new_optimizer(network, 0.0)
+        if not is_ours:
+            modules = {name: network.whole.get_submodule(name) for name in WHOLE}
+            optimizer = torch.optim.Adam(
+                [{"params": modules[name].parameters(), "lr": rate} for name, rate in WHOLE.items()]
+            )
         for step in range(3):
-            for value in network.parameters():
+            for value in network.whole.parameters():
                 value.grad = torch.full_like(value, 0.1 * (step - 1)) + value.detach()
             optimizer.step()
-        results.append(network.state_dict())
-    assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
+        results.append(weights_digest(network.whole.state_dict()))
+    assert results[0] == results[1]
 
 
-@pytest.mark.parametrize(("approach", "trained"), [("feature_extraction", "fc."), ("fine_tuning", ("layer4.", "fc."))])
-def test_frozen_means_frozen(project: Path, approach: str, trained: str | tuple[str, ...]) -> None:
-    """After a real run: every frozen parameter and buffer equals the backbone's, and the others have moved."""
-    backbone = read_backbone(project / "data" / "drawn" / "backbone")
-    model, header = load_model(project / "models" / f"{approach}.safetensors")
-    start = new_network("resnet18", backbone, len(header["classes"]), seed=0).state_dict()
-    for name, value in model.state_dict().items():
-        if name.startswith(trained):
-            assert not torch.equal(value, start[name]), f"{name} has not been trained"
-        else:
-            assert torch.equal(value, backbone[name]), f"{name} has moved"
-
-
-def test_a_loss_that_is_not_finite_stops_the_training(project: Path) -> None:
-    params = load_params(project / "params.yaml")
-    model, rates = new_network("resnet18", None, 4, seed=0), {"fc": 1e-3}
-    unfreeze(model, rates, "key")
+def test_a_loss_that_is_not_finite_stops_the_training(images: SmallData, cache: Cache) -> None:
+    message = r"^train_loss of epoch 1 is not finite; lower this approach's learning rates$"
+    training = small_training(images, small_recipe(), cache)
     with torch.no_grad():
-        model.get_parameter("fc.weight").fill_(math.inf)
-    cpu, images = torch.device("cpu"), Split(project / "data" / "pixels", "train")
-    data = pixel_inputs(images, params.transforms.model_dump(), cpu), images.labels
-    with pytest.raises(UserError, match=r"loss of epoch 1 is not finite; lower this approach's learning rates"):
-        list(fit(model, section(model), rates, data, data, params.train, cpu))
-    one = data[0], images.labels[:1]
-    with pytest.raises(UserError, match=r"the training split has only one image"):
-        list(fit(model, section(model), rates, one, data, params.train, cpu))
+        training.network.whole.get_parameter("fc.weight").fill_(math.inf)
+    with pytest.raises(UserError, match=message):
+        run(training)
 
 
-def test_history_has_a_row_an_epoch_and_the_header_all_that_is_needed(project: Path) -> None:
-    history = pd.read_csv(project / "history" / "fine_tuning.csv")
-    assert list(history) == ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
-    assert history["epoch"].tolist() == [1, 2]
-    assert history["train_accuracy"].between(0, 1).all()
-    _, header = load_model(project / "models" / "fine_tuning.safetensors")
-    assert header["approach"] == "fine_tuning"
-    assert header["transforms"]["crop"] == 32
-    assert header["classes"] == ["species 1", "species 2", "species 3", "species 4"]
+def test_a_validation_loss_that_is_not_finite_stops_it_too(
+    images: SmallData, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.training.fit.validate", lambda *arguments: (math.nan, 0.0))
+    with pytest.raises(UserError, match="val_loss of epoch 1 is not finite"):
+        run(small_training(images, small_recipe(), cache))
+
+
+def test_a_single_image_is_refused(tmp_path: Path, cache: Cache) -> None:
+    images = write_small_data(tmp_path, {"train": 1, "val": 2})
+    message = "the training split has only one image; training needs two or more"
+    with pytest.raises(UserError, match=message):
+        run(small_training(images, small_recipe(), cache))
+    two = write_small_data(tmp_path, {"train": 2, "val": 2})
+    assert len(run(small_training(two, small_recipe(BLOCK_AND_HEAD), cache))) == 2
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_two_threads_train_to_the_same_bytes_each_time() -> None:
-    """The pipeline's runs in the tests have one thread, the experiment has two."""
-    images, labels = torch.rand(24, 3, 64, 64, generator=torch.Generator().manual_seed(0)), np.arange(24) % 4
-    split, digests = (lambda rows, epoch: images[rows], labels), set()
-    params = load_params(PROJECT / "params.yaml").train.model_copy(update={"epochs": 2, "batch_size": 8})
+def test_two_threads_train_to_the_same_bytes_each_time(images: SmallData, cache: Cache) -> None:
+    """Most tests have one thread, the experiment has two."""
+    digests = set()
     for _ in range(3):
-        model = new_network("resnet18", None, 4, seed=0)
-        rates = unfreeze(model, {"layer4": 1e-3, "fc": 1e-3}, "approaches.fine_tuning.learning_rates")
-        assert len(list(fit(model, section(model), rates, split, split, params, torch.device("cpu")))) == 2
-        digests.add(weights_digest(model.state_dict()))
+        training = small_training(images, small_recipe(WHOLE, batch_size=21), cache)
+        run(training)
+        digests.add(weights_digest(training.network.whole.state_dict()))
     assert len(digests) == 1
 
 
-def test_last_validation_loss_is_that_of_the_evaluation(project: Path, run: Run) -> None:
-    """Training scores the network it trains, evaluation the one in the file: the same."""
-    metrics = pd.read_json(project / "metrics" / "fine_tuning.json")
-    history = pd.read_csv(project / "history" / "fine_tuning.csv")
-    assert metrics["val"]["loss"] == pytest.approx(history["val_loss"].iloc[-1], abs=1e-4)
-    assert metrics["val"]["accuracy"] == pytest.approx(history["val_accuracy"].iloc[-1], abs=1e-6)
+def epochs(rows: Sequence[Epoch], watched: Path, seen: list[int]) -> Iterator[Epoch]:
+    for row in rows:
+        seen.append(len(pd.read_csv(watched)) if watched.exists() else 0)
+        yield row
+
+
+def test_each_epoch_is_a_line_and_a_row_to_be_watched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = {"train_loss": 0.5, "train_accuracy": 0.25, "val_loss": 0.75, "val_accuracy": 1.0}
+    rows = [{"epoch": epoch, **losses} for epoch in (1, 2)]
+    live = tmp_path / "live" / "x.csv"
+    live.parent.mkdir()
+    live.write_text("of an earlier training\n")
+    seen: list[int] = []
+    history = run_epochs(epochs(rows, live, seen), small_recipe(), images=21, live=live)
+    assert history.to_dict("records") == rows
+    assert seen == [0, 1]
+    assert pd.read_csv(live).to_dict("records") == rows
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(
+        "epoch  1/2: train loss 0.5000, accuracy  25.0%; val loss 0.7500, accuracy 100.0%; "
+    )
+    assert second.endswith(" 0 s left")
