@@ -1,4 +1,7 @@
-"""Predict with an exported model, by onnxruntime, numpy and Pillow. Usage: python predict_onnx.py MODEL.onnx IMAGE"""
+"""Predict with an exported model, by onnxruntime, numpy and Pillow.
+
+Usage: python predict_onnx.py MODEL.onnx IMAGE
+"""
 
 import json
 import sys

@@ -1,4 +1,7 @@
-"""No Python process of the tests reaches another machine: Python imports this file when it starts (PYTHONPATH)."""
+"""No Python process of the tests reaches another machine.
+
+Python imports this file when it starts, because its folder is in PYTHONPATH.
+"""
 
 import errno
 import os
@@ -13,7 +16,8 @@ def refuse(event: str, arguments: tuple[Any, ...]) -> None:
     """Refuse what leads away from this machine, and write down that it was tried."""
     if event in ("socket.connect", "socket.sendto"):
         address = arguments[1]
-        host = address[0] if isinstance(address, tuple) else None  # else a socket in the file system
+        # Anything but a tuple is a socket in the file system.
+        host = address[0] if isinstance(address, tuple) else None
     elif event == "socket.getaddrinfo":
         host = arguments[0]
     else:
@@ -21,7 +25,8 @@ def refuse(event: str, arguments: tuple[Any, ...]) -> None:
     host = host.decode() if isinstance(host, bytes) else host
     if host in LOCAL:
         return
-    if not str(host).endswith(".invalid"):  # no machine has such a name (RFC 2606); tests of downloads ask for one
+    # Tests of downloads ask for .invalid, which no machine is called (RFC 2606).
+    if not str(host).endswith(".invalid"):
         with Path(os.environ["CONNECTIONS"]).open("a") as file:
             file.write(f"{host}: {' '.join(sys.argv)}\n")
     raise OSError(errno.ENETUNREACH, f"the tests are offline, but {host} was asked for")

@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor
 
 from pipeline.base.cache import GIGABYTE, Cache
-from pipeline.base.environment import environment
 from pipeline.data import pixels
 from pipeline.models import frozen
 from pipeline.models.files import TrainedModel, split_classifier
@@ -79,7 +77,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallData]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pixels, "SHARD", 8)
         patch.setattr(frozen, "ROWS", 16)
-        patch.setattr(frozen, "environment", cache(environment))  # which takes a while
         yield write_small_data(tmp_path_factory.mktemp("data"))
 
 

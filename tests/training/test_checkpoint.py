@@ -81,7 +81,7 @@ def test_a_resumed_training_ends_in_the_same_bytes(
     images: SmallData, tmp_path: Path, recipe: Recipe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     undisturbed = train(images, recipe, tmp_path / "undisturbed")
-    for kills in ([1], [3], [1, 2, 3]):
+    for kills in ([3], [1, 2]):
         folder = tmp_path / str(kills)
         for epochs in kills:
             history, _ = train(images, recipe, folder, epochs)
