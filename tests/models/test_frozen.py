@@ -1,7 +1,7 @@
 """The frozen beginning: where it ends, what it computes, and how often."""
 
 import shutil
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -114,6 +114,24 @@ def test_what_is_larger_than_the_image_is_not_kept() -> None:
     assert frozen_beginning(network, ["conv1", *layers], [], recipe, CPU).parts == []
     (part,) = frozen_beginning(network, ["fc"], [layers], recipe, CPU).parts
     assert (part.module, part.values) == ("avgpool", 512)
+
+
+def test_others_do_not_decide_whether_there_is_a_beginning() -> None:
+    """What another approach keeps is small, what this one would keep is larger than the image."""
+    parts = {
+        "first": nn.Conv2d(3, 2, 3, padding=1),
+        "second": nn.Conv2d(2, 8, 3, padding=1),
+        "third": nn.Conv2d(8, 1, 3, padding=1),
+        "flatten": nn.Flatten(),
+        "fc": nn.Linear(16 * 16, 3),
+    }
+    network = nn.Sequential(OrderedDict(parts)).eval().requires_grad_(False)
+    other = ["second", "third", "fc"]
+    assert [part.module for part in beginning(network, other).parts] == ["first"]
+    assert beginning(network, ["third", "fc"], [other]) == FrozenBeginning([], 0)
+    assert [part.module for part in beginning(network, ["fc"], [["third", "fc"]]).parts] == [
+        "flatten"
+    ]
 
 
 def digest(network: nn.Module, trained: Collection[str] = tuple(BLOCK_AND_HEAD)) -> str:

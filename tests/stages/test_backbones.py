@@ -1,6 +1,6 @@
 """Other backbones go the whole way: from a file of weights to metrics, predictions, an ONNX file.
 
-One network of each family of architectures, with random weights, whose head is trained.
+Networks with random weights, whose head is trained; test_networks.py cuts those of every family.
 """
 
 from pathlib import Path
@@ -24,8 +24,6 @@ CROPS = {  # pixels: about the smallest that the network takes
     "convnext_tiny": 32,
     "densenet121": 32,
     "efficientnet_b0": 32,
-    "googlenet": 32,
-    "mnasnet0_5": 32,
     "mobilenet_v3_small": 32,
     "regnet_y_400mf": 32,
     "resnet18": 32,

@@ -139,15 +139,13 @@ def test_bf16_halves_the_entries_and_changes_no_type_of_a_weight(
 
 
 @pytest.mark.slow
-def test_experiments_in_a_copy_use_the_cache_of_the_clone(copy: Path, run: Run) -> None:
+def test_an_experiment_in_a_copy_uses_the_cache_of_the_clone(copy: Path, run: Run) -> None:
     before = entries(copy / ".cache")
+    shutil.rmtree(copy / ".cache")
     setting = "approaches.fine_tuning.learning_rates.conv5=0.5"
     result = run(copy, "dvc", "exp", "run", "--temp", "-S", setting, "train@fine_tuning")
     assert result.returncode == 0, result.stdout
     assert "Running stage 'train@fine_tuning'" in result.stdout
-    assert entries(copy / ".cache") == before
-    shutil.rmtree(copy / ".cache")
-    setting = "approaches.fine_tuning.learning_rates.conv5=0.4"
-    result = run(copy, "dvc", "exp", "run", "--temp", "-S", setting, "train@fine_tuning")
-    assert result.returncode == 0, result.stdout
-    assert entries(copy / ".cache")
+    after = entries(copy / ".cache")
+    assert after
+    assert after <= before

@@ -19,7 +19,7 @@ from tools.sandbox import PROJECT
 
 # Code that changes no byte of a result, so that no stage need declare it.
 UNDECLARED = ("pipeline/base/", "pipeline/params.py", "stages/_removed.py", "stages/__main__.py")
-# In folders of a running pipeline: no out, and no change of one.
+# Folders that stages use and that hold no outs; what is in them changes no out.
 NO_OUTS = {".cache", ".resume", "live"}
 
 

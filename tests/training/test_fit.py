@@ -206,6 +206,43 @@ def test_without_decay_it_is_adam_to_the_bit() -> None:
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize("weight", [0.5, 0.0])
+def test_a_share_of_a_batch_counts_by_its_weight(
+    images: SmallData, cache: Cache, monkeypatch: pytest.MonkeyPatch, weight: float
+) -> None:
+    """As in one of several processes; the others' part of the sums is missing here."""
+    recipe = small_recipe({"fc": 1e-12}, epochs=1)
+    (whole,) = run(small_training(images, recipe, cache))
+    monkeypatch.setattr("pipeline.training.fit.share_of", lambda places: (places, weight))
+    (share,) = run(small_training(images, recipe, cache))
+    assert share["train_loss"] == pytest.approx(weight * whole["train_loss"], rel=1e-5)
+    assert share["train_accuracy"] == (whole["train_accuracy"] if weight else 0)
+    assert share["val_loss"] == whole["val_loss"]
+
+
+def test_gradients_are_summed_over_the_processes_before_a_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here as if another process had found a gradient of 1 everywhere."""
+
+    def add_other(tensors: Iterator[Tensor]) -> None:
+        for tensor in tensors:
+            tensor += 1
+
+    weights = []
+    for own, all_reduce in ((0.5, add_other), (1.5, list)):
+        monkeypatch.setattr("pipeline.training.fit.all_reduce", all_reduce)
+        network = PartlyTrained(small_network(), BLOCK_AND_HEAD)
+        optimizer = new_optimizer(network, 0.0)
+        for sign in (1, -1):
+            for value in network.whole.parameters():
+                value.grad = torch.full_like(value, own if sign > 0 else own - 2)
+            optimizer.step()
+        weights.append(weights_digest(network.whole.state_dict()))
+    assert weights[0] == weights[1]
+    assert weights[0] != weights_digest(small_network().state_dict())
+
+
 def test_a_loss_that_is_not_finite_stops_the_training(images: SmallData, cache: Cache) -> None:
     message = r"^train_loss of epoch 1 is not finite; lower this approach's learning rates$"
     training = small_training(images, small_recipe(), cache)
