@@ -10,7 +10,6 @@ from torch import nn
 from pipeline.base.errors import UserError
 from pipeline.compute.processes import join
 
-
 # Of mallopt(3), in malloc.h of glibc.
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
