@@ -76,19 +76,19 @@ def cut(text: bytes) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut, with_conflict])
-def test_a_damaged_lock_is_named_and_without_it_all_comes_back(
+def test_a_damaged_lock_is_repaired_or_named_and_without_it_all_comes_back(
     copy: Path, run: Run, damage: Callable[[bytes], bytes]
 ) -> None:
     right = results(copy)
     lock = copy / "dvc.lock"
     lock.write_bytes(damage(lock.read_bytes()))
     result = run(copy, "dvc", "repro")
-    assert result.returncode
-    assert "dvc.lock" in result.stdout
     assert "Traceback" not in result.stdout
-    lock.unlink()
-    result = run(copy, "dvc", "repro")
-    assert result.returncode == 0, result.stdout
+    if result.returncode:
+        assert "dvc.lock" in result.stdout
+        lock.unlink()
+        result = run(copy, "dvc", "repro")
+        assert result.returncode == 0, result.stdout
     assert "Running stage" not in result.stdout  # what was finished comes from the cache
     assert results(copy) == right
 

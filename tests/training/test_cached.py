@@ -144,14 +144,15 @@ def test_the_state_of_the_cache_changes_no_byte(
     tmp_path: Path,
     change: Callable[[Path], None],
 ) -> None:
-    """And afterwards it holds what it should."""
+    """And afterwards it holds nothing but what it should; what was not needed may be missing."""
     folder = tmp_path / "cache"
     shutil.copytree(filled, folder)
     change(folder)
     assert experiment(images, folder).is_the_same_as(without_cache)
     if change is not replaced_by_a_file:
         found = {path.relative_to(folder): path.read_bytes() for path in every(folder)}
-        assert found == {path.relative_to(filled): path.read_bytes() for path in every(filled)}
+        right = {path.relative_to(filled): path.read_bytes() for path in every(filled)}
+        assert found.items() <= right.items()
 
 
 @pytest.mark.parametrize("share", [0.001, 0.2, 0.6])
