@@ -107,7 +107,7 @@ def test_dvc_repro_on_a_disk_that_is_full_again_and_again_ends_in_the_same_bytes
         assert "Traceback" not in result.stdout, result.stdout
         line = "ERROR: .*(exited with 1|No space left on device)"
         assert re.search(line, result.stdout), result.stdout
-        leave(disk, failures * MEGABYTE)
+        leave(disk, failures * 4 * MEGABYTE)
         result = run(copy, "dvc", "repro")
     assert failures > 1
     assert results(copy) == results(project)
