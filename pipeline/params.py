@@ -264,7 +264,8 @@ class Params(Section):
                 approach.recipe(self.train)
             except ValidationError as error:
                 for fault in error.errors():
-                    yield f"approaches.{name}: {str(fault['msg']).removeprefix('Value error, ')}"
+                    key = ".".join(["approaches", name, *map(str, fault["loc"])])
+                    yield f"{key}: {str(fault['msg']).removeprefix('Value error, ')}"
         for key, names in (("export", self.export), ("published", list(self.published))):
             for name in names:
                 if name not in self.approaches:

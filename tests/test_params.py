@@ -79,6 +79,22 @@ def test_an_approach_says_what_differs_and_train_the_rest(tmp_path: Path) -> Non
     assert (zero.recipe(train).flip, zero.recipe(train).weight_decay) == (0, 0)
 
 
+def test_an_approach_may_say_null_where_train_may(tmp_path: Path) -> None:
+    def load_with(line: str) -> Params:
+        crop = "resized_crop: {size: 224, scale: 0.35}  #"
+        text = (PROJECT / "params.yaml").read_text().replace("resized_crop: null  ", crop)
+        text = text.replace("fine_tuning:  ", f"fine_tuning:\n    {line}\n   ", 1)
+        (tmp_path / "params.yaml").write_text(text)
+        return load_params(tmp_path / "params.yaml")
+
+    params = load_with("resized_crop: null")
+    recipes = {name: approach.recipe(params.train) for name, approach in params.approaches.items()}
+    assert recipes["feature_extraction"].resized_crop == ResizedCrop(size=224, scale=0.35)
+    assert recipes["fine_tuning"].resized_crop is None
+    with pytest.raises(UserError, match=r"approaches\.fine_tuning\.epochs: .*valid integer"):
+        load_with("epochs: null")
+
+
 @pytest.mark.parametrize(
     ("change", "is_shared"),
     [

@@ -121,7 +121,7 @@ def wait_for(path: Path, process: "subprocess.Popen[Any]") -> None:
 
 
 MODEL = "models/feature_extraction.safetensors"
-EVALUATED = ["metrics/fine_tuning.json", "predictions/fine_tuning.csv"]
+EVALUATED = ["evaluation/fine_tuning.json", "predictions/fine_tuning.csv"]
 
 
 def configure(directory: Path, launch: str, **changes: Any) -> None:

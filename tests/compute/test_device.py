@@ -11,6 +11,12 @@ from pipeline.compute.device import set_precision, setup_torch
 from tests.small import CPU
 
 
+@pytest.fixture(autouse=True)
+def usual_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process runs other tests too."""
+    monkeypatch.setattr("pipeline.compute.device.keep_freed_memory", lambda: None)
+
+
 def test_a_device_that_is_named_but_absent_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     message = r"runtime\.device = cuda, but this machine has only: .*cpu \(or say auto\)"

@@ -8,6 +8,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from pipeline.base.cache import Cache
+from pipeline.models.freezing import PartlyTrained, section
 from pipeline.models.networks import weights_digest
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.fit import fit
@@ -78,3 +79,15 @@ def test_every_step_draws_anew(
     train(images, tmp_path, 1)
     of_steps = [seed for seed in seeds if seed > 1000]
     assert len(of_steps) == len(set(of_steps)) == 9
+
+
+def test_only_training_draws() -> None:
+    """The part that is trained is traced in training mode; the mode can still change."""
+    network = PartlyTrained(drawing_network(), BLOCK_AND_HEAD)
+    network.trainable_part = section(network.whole, 0, None)
+    images = torch.rand(16, 3, 16, 16)
+    with torch.no_grad():
+        expected = network.whole.eval()(images)
+        assert torch.equal(network.eval()(images), expected)
+        assert not torch.equal(network.train()(images), network(images))
+        assert torch.equal(network.eval()(images), network(images))

@@ -96,6 +96,7 @@ def test_a_row_of_the_history_is_of_the_views_of_its_epoch(
 def test_the_last_validation_is_of_the_trained_network(images: SmallData, cache: Cache) -> None:
     training = small_training(images, small_recipe(BLOCK_AND_HEAD), cache)
     *_, last = run(training)
+    assert not any(module.training for module in training.network.whole.modules())
     inputs, labels = views_of(training, "val", EVALUATION)
     with torch.no_grad():
         logits = training.network.whole(inputs)
@@ -110,8 +111,12 @@ def test_training_lowers_the_loss(images: SmallData, cache: Cache) -> None:
     assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
 
 
-def test_batches_come_in_the_order_of_their_epoch(images: SmallData, cache: Cache) -> None:
-    training = small_training(images, small_recipe(), cache)
+@pytest.mark.parametrize("images_per_class", ["all", 2])
+def test_batches_come_in_the_order_of_their_epoch(
+    images: SmallData, cache: Cache, images_per_class: int | str
+) -> None:
+    recipe = small_recipe(images_per_class=images_per_class)
+    training = small_training(images, recipe, cache)
     rows = training.data.rows
     batches = batch_rows(len(rows), 8, seed=0, epoch=2)
     asked = []
@@ -293,7 +298,7 @@ def test_each_epoch_is_a_line_and_a_row_to_be_watched(
     rows = [{"epoch": epoch, **losses} for epoch in (1, 2)]
     live = tmp_path / "live" / "x.csv"
     live.parent.mkdir()
-    live.write_text("of an earlier training\n")
+    live.write_text("epoch\n1\n2\n3\n")  # of an earlier training
     seen: list[int] = []
     history = run_epochs(epochs(rows, live, seen), small_recipe(), images=21, live=live)
     assert history.to_dict("records") == rows
