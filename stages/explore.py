@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from pipeline.base.files import atomic
-from pipeline.compute.device import setup_torch
+from pipeline.compute.device import set_precision, setup_torch
 from pipeline.data.raw import SPLITS, read_classes, read_index
 from pipeline.data.tables import write_csv, write_json
 from pipeline.data.views import EVALUATION
@@ -14,6 +14,7 @@ from pipeline.explore.alike import identical, most_alike, pixels_digest
 from pipeline.explore.summary import dataset_summary
 from pipeline.figures import samples
 from pipeline.figures.style import save
+from pipeline.models.freezing import frozen_place, fuse_frozen, section
 from pipeline.models.frozen import Inputs, frozen_beginning, logits
 from pipeline.models.networks import (
     category_names,
@@ -68,8 +69,12 @@ def main(params: Params) -> None:
     others = trained_by_others(params, recipe, network)
     frozen = frozen_beginning(network, [head_name(network)], others, recipe, device)
     cache = open_cache(params.runtime)
+    to_head = frozen_place(network, [head_name(network)])
+    assert to_head is not None  # a value goes into the head
+    rest = fuse_frozen(section(network, frozen.end, to_head.position)).to(device)
+    rest = set_precision(rest, recipe.precision, device)
     features = {
-        split: logits(torch.nn.Identity(), Inputs(views[split], frozen.parts, cache), split)
+        split: logits(rest, Inputs(views[split], frozen.parts, cache), split)
         for split in ("train", "test")
     }
     alike = most_alike(features["train"], features["test"], PAIRS)

@@ -167,7 +167,7 @@ def main() -> int:
         while kills.total() < count:
             directory = Path(temporary) / f"run-{faults['runs']}"
             update(directory, {}, undisturbed)  # the same code, whatever is edited meanwhile
-            attack = Attack(directory, chance, seconds / 6)
+            attack = Attack(directory, chance, seconds / 3)
             attack.run(count - kills.total())
             found = results(directory)
             names = sorted(found | expected)

@@ -25,14 +25,7 @@ def s3(root: Path) -> Iterator[servers.Settings]:
         yield settings
 
 
-@pytest.mark.parametrize(
-    "remote",
-    [
-        folder,
-        pytest.param(s3, marks=pytest.mark.slow),
-        pytest.param(servers.ssh, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("remote", [folder, s3, servers.ssh])
 def test_a_clone_gets_everything_and_runs_nothing(
     copy: Path, run: Run, tmp_path: Path, remote: Remote
 ) -> None:
