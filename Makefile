@@ -3,8 +3,12 @@ PYTHON ?= python3
 # A copy in demo/, own/ or strong/ uses the environment of the project that it lies in.
 VENV := $(if $(wildcard ../tools/sandbox.py),../.venv,.venv)
 export PATH := $(abspath $(VENV))/bin:$(PATH)
+# DVC asks who runs it; in a container there may be neither the variable nor an account.
+ifeq ($(USER)$(LOGNAME),)
+export USER := $(shell id -un 2>/dev/null || id -u)
+endif
 
-.PHONY: help demo strong own quick test fuzz repro verify check check-params doctor cache seeds
+.PHONY: help demo strong own look quick test fuzz repro verify check check-params doctor cache seeds
 .PHONY: few bench peers lock
 help:              ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -15,8 +19,11 @@ demo: $(VENV)/ready    ## the whole pipeline offline, on drawn flowers, in the f
 strong: $(VENV)/ready  ## the experiment with one more approach, the strongest found, in strong/
 	python -m tools.demo strong
 
-own: $(VENV)/ready     ## on your own images: IMAGES=folder (CLASS/IMAGE inside) [BACKBONE=file]
-	python -m tools.own "$(IMAGES)" $(if $(BACKBONE),"$(BACKBONE)")
+look: $(VENV)/ready    ## what to check in your images before any training: IMAGES=path [BACKBONE=file]
+	@python -m tools.look "$$IMAGES" "$$BACKBONE"
+
+own: $(VENV)/ready     ## on your images: IMAGES=path [EFFORT=quick|article|strong] [BACKBONE=file]
+	@python -m tools.own "$$IMAGES" "$$BACKBONE" --effort "$$EFFORT"
 
 define CHECKS
 ruff check .

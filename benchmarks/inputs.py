@@ -15,7 +15,7 @@ from torch.optim.swa_utils import update_bn
 
 from benchmarks.script import BATCH, EVAL
 from pipeline.data.archive import Archive
-from pipeline.data.raw import ARCHIVE, read_classes, read_index, write_raw
+from pipeline.data.raw import ARCHIVE, RawData, read_classes, read_index, write_raw
 from pipeline.models.networks import pretrained_network, read_backbone
 from pipeline.params import Params, load_params
 from pipeline.sources.flowers102 import VARIABLES
@@ -102,7 +102,7 @@ def draw_reduced(directory: Path, changes: dict[str, Any]) -> dict[str, Any]:
             target.addfile(member, content)
     index = read_index(small)
     index["sha256"] = index["member"].map(digests)
-    write_raw(large, tiled, index, read_classes(small))
+    write_raw(large, RawData(tiled, index, read_classes(small)))
 
     network = params.backbone.network
     backbone = pretrained_network(network, read_backbone(directory / params.backbone.path))

@@ -26,7 +26,7 @@ from benchmarks.measure import disk_usage, measure
 from benchmarks.stage import device_memory
 from pipeline.base.errors import for_people
 from pipeline.data.archive import read_tar
-from pipeline.data.raw import SPLITS, write_raw
+from pipeline.data.raw import SPLITS, RawData, write_raw
 from pipeline.figures.style import save
 from pipeline.params import DrawnImages, read_yaml
 from pipeline.sources.drawn import write_images
@@ -121,7 +121,7 @@ def set_up(directory: Path, pool: list[bytes], case: Case) -> dict[str, int]:
         }
     )
     classes = [f"species {label + 1}" for label in range(SPECIES)]
-    write_raw(directory / "data" / "raw", archive, index, classes)
+    write_raw(directory / "data" / "raw", RawData(archive, index, classes))
     torch.manual_seed(0)
     torch.save(resnet18().state_dict(), directory / BACKBONE)
     return counts
@@ -190,7 +190,8 @@ def draw_pool(size: int) -> list[bytes]:
     with tempfile.TemporaryDirectory() as temporary:
         archive = Path(temporary) / "images.tar"
         write_images(archive, drawn, workers=2)
-        return [content for _, content in read_tar(archive, lambda name: True) if content]
+        entries = read_tar(archive, lambda name, head: True)
+        return [entry.content for entry in entries if entry.content]
 
 
 def main() -> None:

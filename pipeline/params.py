@@ -4,6 +4,7 @@ Anything else is refused before work starts. The schema refuses values and chang
 depends on this file: a stage gets its values from stages/__main__.py, and dvc.yaml declares which.
 """
 
+import codecs
 import re
 import reprlib
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 
 from pipeline.base.errors import UserError
@@ -104,10 +105,35 @@ class Shares(Section):
     seed: Seed
 
 
+class Columns(Section):
+    """Columns of a table of labels, where they are not found by themselves."""
+
+    image: Text | None = None
+    label: Text | None = None
+    split: Text | None = None
+    group: Text | None = None
+
+
 class Images(Section):
     source: Literal["flowers102", "indexed", "folder"]
     path: Text
+    table: Text = "auto"
+    columns: Columns = Columns()
+    class_folder: Literal["outermost", "innermost"] = "outermost"
+    groups: Literal["none", "folder"] = "none"
+    encoding: Text | None = None
+    unreadable: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.05
     split: Shares
+
+    @field_validator("encoding")
+    @classmethod
+    def encoding_is_known(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                codecs.lookup(name)
+            except LookupError:
+                raise ValueError(f"{name!r} is no encoding that Python knows") from None
+        return name
 
 
 Mean = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -126,9 +152,16 @@ class Backbone(Section):
 Precision = Literal["fp32", "tf32", "bf16"]
 Initial = Literal["backbone", "random"]
 Schedule = Literal["constant", "cosine"]
+Fit = Literal["crop", "pad"]
+ClassWeights = Literal["none", "balanced"]
 BatchSize = Annotated[int, Field(strict=True, ge=2)]  # BatchNorm in training needs two
 Epochs = Annotated[int, Field(strict=True, ge=0)]
 LearningRates = Annotated[dict[str, Rate], Field(min_length=1)]
+
+
+def is_colour(mean: list[float]) -> bool:
+    """Whether a mean of RGB in 0..1 is a colour, with which images can be padded."""
+    return all(0 <= channel <= 1 for channel in mean)
 
 
 class ResizedCrop(Section):
@@ -142,6 +175,7 @@ class Settings(Section):
     initial: Initial
     resize: Side
     crop: Side
+    fit: Fit
     flip: Fraction
     resized_crop: ResizedCrop | None
     flip_averaging: Annotated[bool, Field(strict=True)]
@@ -152,6 +186,7 @@ class Settings(Section):
     schedule: Schedule
     warm_up: Epochs
     label_smoothing: Fraction
+    class_weights: ClassWeights
 
 
 class Train(Settings):
@@ -179,7 +214,7 @@ class Recipe(Train):
 
     def has_views_of(self, other: "Recipe") -> bool:
         """Whether a frozen beginning gives the same outputs in both recipes, as far as it goes."""
-        settings = {"initial", "resize", "crop", "flip", "resized_crop", "precision"}
+        settings = {"initial", "resize", "crop", "fit", "flip", "resized_crop", "precision"}
         return self.model_dump(include=settings) == other.model_dump(include=settings)
 
 
@@ -190,6 +225,7 @@ class Approach(Section):
     initial: Initial | None = None
     resize: Side | None = None
     crop: Side | None = None
+    fit: Fit | None = None
     flip: Fraction | None = None
     resized_crop: ResizedCrop | None = None
     flip_averaging: Annotated[bool, Field(strict=True)] | None = None
@@ -200,6 +236,7 @@ class Approach(Section):
     schedule: Schedule | None = None
     warm_up: Epochs | None = None
     label_smoothing: Fraction | None = None
+    class_weights: ClassWeights | None = None
 
     def recipe(self, train: Train) -> Recipe:
         """What this approach says, and for the rest what ``train`` says."""
@@ -245,6 +282,7 @@ class Params(Section):
     threads: Threads
     train: Train
     approaches: Annotated[dict[Name, Approach], Field(min_length=1)]
+    sure: Annotated[float, Field(strict=True, gt=0, lt=1)]
     export: list[Name]
     published: dict[Name, Published]
     explain: Explain
@@ -261,7 +299,12 @@ class Params(Section):
         """What one section says against another, a line each: key, value, what is allowed."""
         for name, approach in self.approaches.items():
             try:
-                approach.recipe(self.train)
+                recipe = approach.recipe(self.train)
+                if recipe.fit == "pad" and not is_colour(self.backbone.mean):
+                    yield (
+                        f"approaches.{name}: fit = pad needs a backbone.mean of 0 to 1, which "
+                        f"{self.backbone.mean} is not: it is the colour of the canvas"
+                    )
             except ValidationError as error:
                 for fault in error.errors():
                     key = ".".join(["approaches", name, *map(str, fault["loc"])])

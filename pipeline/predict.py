@@ -1,34 +1,42 @@
 """What a trained model takes images for: python -m pipeline.predict MODEL IMAGE...
 
-MODEL is a file of models/; it holds all that is needed. IMAGE is a file, or a folder of images.
+MODEL is a file of models/; it holds all that is needed. IMAGE is a file, a folder of images, or -
+for a list of names on standard input.
 """
 
 import argparse
 import csv
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
 
 from pipeline.base.errors import UserError, for_people, listed
 from pipeline.base.files import atomic
-from pipeline.data.images import central_square
-from pipeline.data.raw import SUFFIXES
+from pipeline.base.parallel import cpu_workers, parallel_map
+from pipeline.base.progress import progress
+from pipeline.compute.device import setup_torch
+from pipeline.data.images import Preprocessing, central_square
 from pipeline.data.views import normalise
 from pipeline.explain.gradcam import gradcam
 from pipeline.explain.panels import Panel, explained_panel, write_figure
 from pipeline.models.files import TrainedModel, load_model
 from pipeline.models.freezing import fuse_frozen, section
+from pipeline.sources.files import SUFFIXES, is_hidden, walk
 from pipeline.training.evaluation import top_classes
 
 EXPLAINED = "_explained.png"
 DPI = 150  # dots per inch of the explanation
+BATCH = 32  # images at once
+MANY = 100  # files from which on progress is shown
 
 
 @dataclass(frozen=True)
@@ -36,64 +44,80 @@ class Answer:
     """What a model says of one file.
 
     Attributes:
-        classes: the five most probable: class, probability (a fraction); empty if there is a fault.
+        classes: the most probable: class, probability (a fraction); empty if there is a fault.
+        unsure: whether the highest probability is below that from which the model is sure.
         fault: why the file cannot be read.
+        square: the part of the image that the model sees, uint8 [crop, crop, 3].
     """
 
     file: Path
     classes: list[dict[Any, Any]]
+    unsure: bool = False
     fault: str = ""
+    square: np.ndarray | None = None
 
 
 def predictions(
-    model: TrainedModel, files: Sequence[Path], explain: bool = False
+    model: TrainedModel,
+    files: Sequence[Path],
+    device: torch.device,
+    count: int = 5,
 ) -> Iterator[Answer]:
-    """The model's answer for each file, in order.
+    """The model's answer for each file, in order; images are decoded by all cores.
 
     Args:
-        explain: write what speaks for the most probable class, a PNG in the current directory.
-
-    Raises:
-        UserError: explanations cannot be made or written.
+        count: of classes in an answer.
     """
-    device = torch.device("cpu")
     classifier = model.classifier(device)
-    for file in files:
-        try:
-            square = central_square(file.read_bytes(), str(file), model.preprocessing)
-        except OSError as error:
-            yield Answer(file, [], f"{file}: {error.strerror}")
-            continue
-        except UserError as error:
-            yield Answer(file, [], str(error))
-            continue
-        pixels = normalise(torch.from_numpy(square[None]), model.preprocessing)
-        with torch.inference_mode():
-            logits = classifier(pixels)[0].float()
-        answer = Answer(file, top_classes(logits, model.header.classes).to_dict("records"))
-        if explain:
-            write_explanation(model, answer, square, int(logits.argmax()))
-        yield answer
+    preprocessing = model.preprocessing
+
+    def read(file: Path) -> Answer:
+        return _read(file, preprocessing)
+
+    found = parallel_map(read, files, cpu_workers("auto"))
+    while answers := list(islice(found, BATCH)):
+        readable = [answer.square for answer in answers if answer.square is not None]
+        if readable:
+            pixels = normalise(torch.from_numpy(np.stack(readable)).to(device), preprocessing)
+            with torch.inference_mode():
+                logits = iter(classifier(pixels).float().cpu())
+        for answer in answers:
+            if answer.square is None:
+                yield answer
+                continue
+            table = top_classes(next(logits), model.header.classes, count)
+            classes = table.to_dict("records")
+            unsure = classes[0]["probability"] < model.header.sure_from
+            yield Answer(answer.file, classes, unsure, square=answer.square)
 
 
-def write_explanation(
-    model: TrainedModel, answer: Answer, square: np.ndarray, class_id: int
-) -> None:
-    """Write what in an image speaks for its most probable class, by Grad-CAM.
+def _read(file: Path, preprocessing: Preprocessing) -> Answer:
+    try:
+        square = central_square(file.read_bytes(), str(file), preprocessing)
+    except OSError as error:
+        return Answer(file, [], fault=f"{file}: {error.strerror}")
+    except UserError as error:
+        return Answer(file, [], fault=str(error))
+    return Answer(file, [], square=square)
 
-    Args:
-        square: uint8 [crop, crop, 3].
-        class_id: of the most probable class.
+
+def write_explanation(model: TrainedModel, answer: Answer) -> None:
+    """Write what in an image speaks for its most probable class, a PNG in the current directory.
+
+    By Grad-CAM.
 
     Raises:
         UserError: the network has no feature map, or the file cannot be written.
     """
+    square = answer.square
+    assert square is not None
+    best = answer.classes[0]
+    class_id = model.header.classes.index(best["class"])
     network = fuse_frozen(section(model.network, 0, None))
     pixels = normalise(torch.from_numpy(square[None]), model.preprocessing)
     evidence = gradcam(network, pixels, class_id)
     if evidence is None:
         raise UserError(f"{model.header.network} has no feature map that --explain could show")
-    best = answer.classes[0]
     panel = explained_panel(square, evidence, best["class"], best["probability"])
     columns = {"": [Panel(square, answer.file.name)], model.header.approach: [panel]}
     explained = answer.file.stem + EXPLAINED
@@ -104,44 +128,149 @@ def write_explanation(
         raise UserError(f"{explained}: {error.strerror}") from None
 
 
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The files among ``paths``, and the images in the folders among them.
+def find_images(names: Sequence[str]) -> list[Path]:
+    """The files that are named, and the images in the folders among them.
+
+    Hidden files, and those that a system leaves beside photographs, are left out of folders, as
+    training leaves them out.
+
+    Args:
+        names: of files and folders; ``-`` for names on standard input, a line each.
 
     Raises:
         UserError: there are none.
     """
     files: list[Path] = []
-    for path in paths:
+    for name in names:
+        if name == "-":
+            lines = (line.rstrip("\n") for line in sys.stdin)
+            files += find_images([line for line in lines if line])
+            continue
+        path = Path(name)
         if not path.is_dir():
             files.append(path)
             continue
-        found = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
-        files += [file for file in found if not file.name.endswith(EXPLAINED)]
+        files += [
+            place
+            for place, file in walk(path)
+            if place.suffix.lower() in SUFFIXES
+            and not (file.fault or is_hidden(file.name) or file.name.endswith(EXPLAINED))
+        ]
     if not files:
-        raise UserError(f"{', '.join(map(str, paths))}: no image in it")
+        raise UserError(f"{', '.join(names) or 'standard input'}: no image in it")
     return files
 
 
-def main() -> int:
+class Text:
+    """Answers for people."""
+
+    def __init__(self, out: TextIO, model: TrainedModel) -> None:
+        self._out = out
+        self._sure_from = model.header.sure_from
+
+    def write(self, answer: Answer) -> None:
+        print(answer.file, file=self._out)
+        if answer.unsure:
+            print(f"  unsure: below {self._sure_from:.1%}", file=self._out)
+        for row in answer.classes:
+            name = " ".join(row["class"].split())
+            print(f"{row['probability']:8.1%}  {name}", file=self._out)
+        print(file=self._out, flush=True)
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+
+class Json:
+    """One list, written as the answers come."""
+
+    def __init__(self, out: TextIO, model: TrainedModel) -> None:
+        self._out = out
+        self._before = "["
+
+    def write(self, answer: Answer) -> None:
+        record = {
+            "file": str(answer.file),
+            "classes": answer.classes,
+            "unsure": answer.unsure,
+        }
+        text = json.dumps(record, indent=2, ensure_ascii=False)
+        self._out.write(f"{self._before}\n{text}")
+        self._before = ","
+
+    def close(self) -> None:
+        self._out.write("[]\n" if self._before == "[" else "\n]\n")
+
+
+class Csv:
+    """A row a class."""
+
+    def __init__(self, out: TextIO, model: TrainedModel) -> None:
+        self._table = csv.writer(out, lineterminator="\n")
+        self._table.writerow(["file", "class", "probability", "unsure"])
+
+    def write(self, answer: Answer) -> None:
+        unsure = "yes" if answer.unsure else "no"
+        for row in answer.classes:
+            probability = f"{row['probability']:.6f}"
+            self._table.writerow([answer.file, row["class"], probability, unsure])
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.predict",
         description="What a trained model takes images for.",
     )
     parser.add_argument("model", type=Path, help="a file of models/")
     parser.add_argument(
-        "images", nargs="+", type=Path, metavar="image", help="a file, or a folder of images"
+        "images",
+        nargs="+",
+        metavar="image",
+        help="a file, a folder of images, or - for names on standard input",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
-        "--json", action="store_true", help="one list: file, classes with their probabilities"
+        "--json",
+        action="store_const",
+        const=Json,
+        dest="form",
+        help="one list: file, classes with their probabilities, whether unsure",
     )
-    form.add_argument("--csv", action="store_true", help="a row a class: file, class, probability")
+    form.add_argument(
+        "--csv",
+        action="store_const",
+        const=Csv,
+        dest="form",
+        help="a row a class: file, class, probability, unsure",
+    )
+    parser.set_defaults(form=Text)
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="classes for each image")
+    parser.add_argument(
+        "--device", default="auto", choices=["auto", "cuda", "mps", "cpu"], help="default: auto"
+    )
     parser.add_argument(
         "--explain",
         action="store_true",
         help=f"write IMAGE{EXPLAINED}: what in the image speaks for its class",
     )
     arguments = parser.parse_args()
+    if arguments.top < 1:
+        parser.error("--top must be 1 or more")
+    return arguments
+
+
+def main() -> int:
+    """Print an answer for each image; returns 1 if one of them cannot be read.
+
+    Raises:
+        UserError: no model, no images, or no explanation.
+    """
+    arguments = parse_arguments()
+    if arguments.model.suffix.lower() in SUFFIXES:
+        raise UserError(f"{arguments.model}: is an image; the model comes first, then the images")
     files = find_images(arguments.images)
     if arguments.explain:
         stems = Counter(file.stem for file in files)
@@ -150,36 +279,50 @@ def main() -> int:
                 f"several images are called {listed(repeated)}; --explain would write one file "
                 "for all of them"
             )
+    model = load_model(arguments.model)
+    try:
+        device = setup_torch(arguments.device, cpu_workers("auto"))
+    except UserError:
+        raise UserError(f"--device {arguments.device}: this machine has none") from None
 
-    table = csv.writer(sys.stdout, lineterminator="\n")
-    if arguments.csv:
-        table.writerow(["file", "class", "probability"])
-    answers = []
-    for answer in predictions(load_model(arguments.model), files, arguments.explain):
-        answers.append(answer)
+    # A name need not be text that a terminal, or UTF-8, can show.
+    encoding = None if arguments.form is Text else "utf-8"
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+    answers = predictions(model, files, device, arguments.top)
+    if len(files) >= MANY:
+        answers = progress(answers, len(files), "predicting")
+    form = arguments.form(sys.stdout, model)
+    faults = 0
+    for answer in answers:
         if answer.fault:
+            faults += 1
             print(f"error: {answer.fault}", file=sys.stderr)
             continue
-        if arguments.csv:
-            for row in answer.classes:
-                table.writerow([answer.file, row["class"], f"{row['probability']:.6f}"])
-        elif not arguments.json:
-            print(answer.file)
-            for row in answer.classes:
-                print(f"{row['probability']:8.1%}  {' '.join(row['class'].split())}")
-            print(flush=True)
+        form.write(answer)
         if arguments.explain:
+            write_explanation(model, answer)
             print(
                 f"note: {answer.file.stem}{EXPLAINED} shows what speaks for the first class",
                 file=sys.stderr,
             )
-    if arguments.json:
-        found = [answer for answer in answers if not answer.fault]
-        records = [{"file": str(answer.file), "classes": answer.classes} for answer in found]
-        print(json.dumps(records, indent=2, ensure_ascii=False))
-    return int(any(answer.fault for answer in answers))
+    form.close()
+    return int(faults > 0)
+
+
+def run() -> None:
+    """The console command; ends quietly where nobody reads on, as in ``| head``."""
+    with for_people():
+        try:
+            code = main()
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 0
+        sys.exit(code)
 
 
 if __name__ == "__main__":
-    with for_people():
-        sys.exit(main())
+    run()

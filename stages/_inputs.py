@@ -11,13 +11,14 @@ from pipeline.base.errors import UserError
 from pipeline.base.parallel import cpu_workers
 from pipeline.data.archive import Archive
 from pipeline.data.images import Preprocessing
-from pipeline.data.pixels import Pixels, read_split
-from pipeline.data.raw import ARCHIVE, read_index
+from pipeline.data.pixels import Pixels, Split, read_split
+from pipeline.data.raw import ARCHIVE, read_index, read_unlabelled
 from pipeline.data.views import Augmentation, Views
 from pipeline.models.freezing import resolve_learning_rates
 from pipeline.params import Params, Recipe, Runtime, Train
 
 RAW = Path("data/raw")
+UNLABELLED = "unlabelled"  # in place of a split: the images that are only predicted
 
 
 def open_cache(runtime: Runtime) -> Cache:
@@ -40,7 +41,16 @@ def _only_cache(folder: Path, limit: int) -> Cache:
 @cache
 def open_archive(folder: Path) -> Archive:
     """The images of the raw data in ``folder``, opened once for all splits."""
-    return Archive(folder / ARCHIVE, read_index(folder)["member"].tolist())
+    members = [*read_index(folder)["member"], *read_unlabelled(folder)["member"]]
+    return Archive(folder / ARCHIVE, members)
+
+
+def read_images(split: str) -> Split:
+    """The images of a split, or those without a class."""
+    if split == UNLABELLED:
+        table = read_unlabelled(RAW).assign(split=UNLABELLED, label=-1)
+        return read_split(table, UNLABELLED)
+    return read_split(read_index(RAW), split)
 
 
 def open_views(
@@ -53,9 +63,10 @@ def open_views(
     """The views of a split.
 
     Args:
+        split: train, val, test, or ``UNLABELLED``.
         recipe: of training, with its random crops; None for evaluation.
     """
-    images = read_split(read_index(RAW), split)
+    images = read_images(split)
     workers = cpu_workers(runtime.workers)
     archive = partial(open_archive, RAW.absolute())
     pixels = Pixels(archive, images, preprocessing, open_cache(runtime), workers)
@@ -68,7 +79,8 @@ def open_views(
 
 def preprocessing_of(params: Params, recipe: Train) -> Preprocessing:
     """How an image becomes what the network sees, by params.yaml."""
-    return Preprocessing(recipe.resize, recipe.crop, params.backbone.mean, params.backbone.std)
+    mean, std = params.backbone.mean, params.backbone.std
+    return Preprocessing(recipe.resize, recipe.crop, mean, std, recipe.fit)
 
 
 def trained_by_others(params: Params, recipe: Recipe, model: nn.Module) -> list[list[str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.base.errors import UserError
 from pipeline.base.files import atomic, scratch
 from pipeline.base.parallel import cpu_workers
-from pipeline.data.raw import write_raw
+from pipeline.data.raw import RawData, write_raw
 from pipeline.params import DrawnBackbone, DrawnImages, Params
 from pipeline.sources.drawn import write_images
 
@@ -27,7 +27,7 @@ def draw_images(params: DrawnImages, workers: int) -> None:
     classes = [f"species {number}" for number in range(1, params.species + 1)]
     with scratch(IMAGES.with_name("images.tar")) as archive:
         index = write_images(archive, params, workers)
-        write_raw(IMAGES, archive, index, classes)
+        write_raw(IMAGES, RawData(archive, index, classes))
 
 
 def draw_backbone(params: DrawnBackbone, device: str) -> None:

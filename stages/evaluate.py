@@ -1,18 +1,21 @@
-"""One trained model on the whole validation and test split, once."""
+"""One trained model on the whole validation and test split, once, and on images without a class."""
 
 from pathlib import Path
+
+import pandas as pd
 
 from pipeline.base.errors import choose
 from pipeline.base.files import atomic
 from pipeline.base.launch import is_first
 from pipeline.compute.device import setup_torch
+from pipeline.data.raw import read_unlabelled
 from pipeline.data.tables import write_csv, write_json
 from pipeline.models.files import load_model, split_classifier
 from pipeline.models.frozen import Inputs, logits
 from pipeline.models.networks import weights_digest
 from pipeline.params import Params
 from pipeline.training.evaluation import per_class, predictions, scores
-from stages._inputs import open_cache, open_views, trained_by_others
+from stages._inputs import RAW, UNLABELLED, open_cache, open_views, trained_by_others
 
 
 def main(params: Params, name: str) -> None:
@@ -24,27 +27,53 @@ def main(params: Params, name: str) -> None:
     cache = open_cache(params.runtime)
 
     evaluated = {}
+    answers = {}
     for split in ("val", "test"):
         views = open_views(split, model.preprocessing, params.runtime, device)
         images = views.pixels.split
         values = logits(classifier, Inputs(views, frozen.parts, cache), split)
         evaluated[split] = scores(values, images.labels) | {"images": len(images)}
-    test = predictions(values, images)
+        answers[split] = predictions(values, images)
+        before = scores(values * model.header.temperature, images.labels)
+        evaluated[split]["uncalibrated_loss"] = before["loss"]
+        evaluated[split]["uncalibrated_calibration_error"] = before["calibration_error"]
+    test = answers["test"]
+    unlabelled = pd.DataFrame(columns=["file", "class", "confidence"])
+    if len(read_unlabelled(RAW)):
+        views = open_views(UNLABELLED, model.preprocessing, params.runtime, device)
+        images = views.pixels.split
+        values = logits(classifier, Inputs(views, frozen.parts, cache), UNLABELLED)
+        guesses = predictions(values, images)
+        unlabelled["file"] = images.members
+        unlabelled["class"] = [model.header.classes[label] for label in guesses["prediction"]]
+        unlabelled["confidence"] = guesses["confidence"]
 
     if not is_first():
         return
     facts = {
         "parameters": model.header.parameters,
+        "temperature": model.header.temperature,
+        "sure_from": model.header.sure_from,
         "weights_sha256": weights_digest(model.network.state_dict()),
     }
     outs = [
         f"predictions/{name}.csv",
         f"per_class/{name}.csv",
         f"evaluation/{name}.json",
+        f"unlabelled/{name}.csv",
+        f"validation/{name}.csv",
     ]
-    with atomic(*outs) as (predictions_file, classes_file, evaluation_file):
+    with atomic(*outs) as (
+        predictions_file,
+        classes_file,
+        evaluation_file,
+        unlabelled_file,
+        validation_file,
+    ):
         write_csv(predictions_file, test)
         write_csv(classes_file, per_class(test, model.header.classes), float_format=None)
         write_json(evaluation_file, evaluated | facts)
+        write_csv(unlabelled_file, unlabelled)
+        write_csv(validation_file, answers["val"])
     for split, found in evaluated.items():
         print(f"{name}, {split}: {found}")

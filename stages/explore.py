@@ -3,15 +3,20 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from pipeline.base.files import atomic
+from pipeline.base.parallel import cpu_workers
 from pipeline.compute.device import set_precision, setup_torch
 from pipeline.data.raw import SPLITS, read_classes, read_index
 from pipeline.data.tables import write_csv, write_json
 from pipeline.data.views import EVALUATION
-from pipeline.explore.alike import identical, most_alike, pixels_digest
-from pipeline.explore.summary import dataset_summary
+from pipeline.explore.alike import find_alike, identical
+from pipeline.explore.labels import find_suspects
+from pipeline.explore.odd import find_odd
+from pipeline.explore.summary import class_counts, dataset_summary, image_table, size_summary
+from pipeline.explore.survey import survey
 from pipeline.figures import samples
 from pipeline.figures.style import save
 from pipeline.models.freezing import frozen_place, fuse_frozen, section
@@ -29,8 +34,16 @@ from stages._inputs import RAW, open_cache, open_views, preprocessing_of, traine
 
 REPORT = Path("report")
 SAMPLES = 18  # images in the grid
-PAIRS = 100  # most alike images of train and test
-OUTS = ["dataset.json", "samples.png", "top5.csv", "top5.png", "alike.csv"]
+OUTS = [
+    "dataset.json",
+    "counts.csv",
+    "samples.png",
+    "top5.csv",
+    "top5.png",
+    "alike.csv",
+    "suspects.csv",
+    "odd.csv",
+]
 
 
 def main(params: Params) -> None:
@@ -38,20 +51,19 @@ def main(params: Params) -> None:
     backbone = params.backbone
     index = read_index(RAW)
     classes = read_classes(RAW)
-    files = index.set_index("id")["member"]
     recipe = Approach(learning_rates={"head": 1.0}, initial="backbone").recipe(params.train)
     preprocessing = preprocessing_of(params, recipe)
     views = {split: open_views(split, preprocessing, params.runtime, device) for split in SPLITS}
     train = views["train"].pixels
-    test = views["test"].pixels
 
-    # The data.
-    pixels = [views[split].pixels for split in SPLITS]
-    places = files + " (" + index.set_index("id")["split"] + ")"
-    summary = dataset_summary(index, classes) | {
-        "identical_images": [[places[image_id] for image_id in ids] for ids in identical(pixels)],
-        "pixels_sha256": {split: pixels_digest(views[split].pixels) for split in SPLITS},
-    }
+    # The data. All splits are in one row: train, val, test.
+    workers = cpu_workers(params.runtime.workers)
+    surveys = {split: survey(views[split].pixels, workers) for split in SPLITS}
+    measures = pd.concat([surveys[split].measures for split in SPLITS], ignore_index=True)
+    squares = [square for split in SPLITS for square in surveys[split].squares]
+    images = image_table(index, classes)
+    places = images["file"] + " (" + images["split"] + ")"
+    copies = [places[group].tolist() for group in identical(squares)]
     rows = samples.sample_rows(train.split.labels, SAMPLES)
     names = [classes[label] for label in train.split.labels[rows]]
     grid = samples.sample_grid(train.central(rows), names)
@@ -65,7 +77,7 @@ def main(params: Params) -> None:
     top5 = top_classes(first, category_names(backbone.network, len(first)))
     title = f"first training image: {classes[train.split.labels[0]]}"
 
-    # Images of train and test that are alike to the backbone: of one object, perhaps.
+    # What goes into the head, of all images; and what it says of them.
     others = trained_by_others(params, recipe, network)
     frozen = frozen_beginning(network, [head_name(network)], others, recipe, device)
     cache = open_cache(params.runtime)
@@ -73,20 +85,33 @@ def main(params: Params) -> None:
     assert to_head is not None  # a value goes into the head
     rest = fuse_frozen(section(network, frozen.end, to_head.position)).to(device)
     rest = set_precision(rest, recipe.precision, device)
-    features = {
-        split: logits(rest, Inputs(views[split], frozen.parts, cache), split)
-        for split in ("train", "test")
-    }
-    alike = most_alike(features["train"], features["test"], PAIRS)
-    alike["same_class"] = train.split.labels[alike["train"]] == test.split.labels[alike["test"]]
-    alike["train"] = files[train.split.ids[alike["train"]]].to_numpy()
-    alike["test"] = files[test.split.ids[alike["test"]]].to_numpy()
+    features = torch.cat(
+        [logits(rest, Inputs(views[split], frozen.parts, cache), split) for split in SPLITS]
+    )
+    alike = find_alike(images, features, squares)
+    suspects = find_suspects(images, features, classes)
+    odd = find_odd(images, measures, alike.distance)
 
+    summary = dataset_summary(index, classes) | {
+        "sizes": size_summary(measures),
+        "identical_images": copies,
+        "near_duplicates": alike.counts,
+        "pixels_sha256": {split: surveys[split].pixels_sha256 for split in SPLITS},
+    }
     with atomic(*(REPORT / out for out in OUTS)) as paths:
-        write_json(paths[0], summary)
-        save(grid, paths[1], params.plots.dpi)
-        write_csv(paths[2], top5)
-        save(samples.top_classes(train.central([0])[0], title, top5), paths[3], params.plots.dpi)
-        write_csv(paths[4], alike[["train", "test", "cosine", "same_class"]])
+        path = dict(zip(OUTS, paths, strict=True))
+        write_json(path["dataset.json"], summary)
+        write_csv(path["counts.csv"], class_counts(index, classes))
+        save(grid, path["samples.png"], params.plots.dpi)
+        write_csv(path["top5.csv"], top5)
+        figure = samples.top_classes(train.central([0])[0], title, top5)
+        save(figure, path["top5.png"], params.plots.dpi)
+        write_csv(path["alike.csv"], alike.table)
+        write_csv(path["suspects.csv"], suspects)
+        write_csv(path["odd.csv"], odd)
     print(title, top5.to_string(index=False), sep="\n")
-    print("most alike images of train and test:", alike.head(5).to_string(index=False), sep="\n")
+    print(f"labels to check: {len(suspects):,} (report/suspects.csv)")
+    print(f"the same image more than once: {len(copies):,} groups (report/dataset.json)")
+    across, within = alike.counts["across_splits"], alike.counts["within_splits"]
+    print(f"near duplicates: {across:,} pairs across splits, {within:,} within (report/alike.csv)")
+    print(f"unusual images: {len(odd):,} (report/odd.csv)")

@@ -13,7 +13,6 @@ from pipeline.data.raw import ARCHIVE, read_index
 from pipeline.data.views import normalise
 from pipeline.export.onnx import check_onnx, export_onnx
 from pipeline.models.files import load_model
-from pipeline.models.freezing import with_flip_averaging
 from pipeline.params import Params
 from stages._inputs import RAW
 
@@ -23,7 +22,7 @@ IMAGES = 64  # of the validation split, at most
 def main(params: Params, name: str) -> None:
     setup_torch("cpu", params.threads)
     model = load_model(Path(f"models/{name}.safetensors"))
-    network = with_flip_averaging(model.network, model.header.flip_averaging)
+    network = model.exportable()
     index = read_index(RAW)
     members = index.loc[index["split"] == "val", "member"].head(IMAGES).tolist()
     preprocessing = model.preprocessing

@@ -2,23 +2,23 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
 from pipeline.base.environment import PACKAGES, environment
 from pipeline.base.files import atomic, hex_digest
-from pipeline.data.archive import Archive
-from pipeline.data.images import central, decode, resize
-from pipeline.data.raw import ARCHIVE, INDEX, read_classes, read_index
+from pipeline.data.images import Preprocessing
+from pipeline.data.raw import INDEX
 from pipeline.data.tables import write_csv, write_json
 from pipeline.figures import charts
 from pipeline.figures.style import save
 from pipeline.params import Params
 from pipeline.report import comparison
+from pipeline.report.data import read_data
 from pipeline.report.page import Results, page
 
 RAW = Path("data/raw")
@@ -31,6 +31,8 @@ def main(params: Params) -> None:
     evaluations = {name: read_json(f"evaluation/{name}.json") for name in names}
     histories = {name: read_table(f"history/{name}.csv") for name in names}
     predictions = {name: read_table(f"predictions/{name}.csv") for name in names}
+    validation = {name: read_table(f"validation/{name}.csv") for name in names}
+    unlabelled = {name: read_table(f"unlabelled/{name}.csv") for name in names}
     per_class = {name: read_table(f"per_class/{name}.csv") for name in names}
 
     recipes = {name: approach.recipe(params.train) for name, approach in params.approaches.items()}
@@ -43,6 +45,7 @@ def main(params: Params) -> None:
         "confusion": comparison.concatenated(confusions),
         "curves": comparison.concatenated(curves),
         "per_class": comparison.concatenated(per_class),
+        "unlabelled": comparison.concatenated(unlabelled),
     }
     figures = {
         "comparison": charts.comparison(table),
@@ -55,7 +58,10 @@ def main(params: Params) -> None:
     notes = comparison.notes(table, differences, largest_class)
     text = comparison.markdown(comparison.rows(table), notes)
 
-    index = read_index(RAW)
+    data = read_data(RAW, REPORT)
+    train = params.train
+    mean, std = params.backbone.mean, params.backbone.std
+    preprocessing = Preprocessing(train.resize, train.crop, mean, std, train.fit)
     html = page(
         Results(
             table=table,
@@ -65,14 +71,13 @@ def main(params: Params) -> None:
             histories=histories,
             per_class=per_class,
             predictions=predictions,
-            dataset=read_json(REPORT / "dataset.json"),
+            validation=validation,
+            evaluations=evaluations,
+            data=data,
             top5=read_table(REPORT / "top5.csv"),
-            alike=read_table(REPORT / "alike.csv"),
             explained=read_table(REPORT / "gradcam.csv"),
             pictures=REPORT / "gradcam",
-            classes=read_classes(RAW),
-            index=index,
-            square=RawSquares(index, params.train.resize, params.train.crop),
+            square=partial(data.images.square, preprocessing=preprocessing),
             settings=settings(params),
             digests=digests(params, evaluations),
             versions=versions(),
@@ -96,22 +101,6 @@ def main(params: Params) -> None:
         paths["comparison.md"].write_bytes(text.encode())
         paths["index.html"].write_bytes(html.encode())
     print(text)
-
-
-class RawSquares:
-    """The central squares of raw images, by their ids: uint8 [crop, crop, 3]."""
-
-    def __init__(self, index: pd.DataFrame, resize: int, crop: int) -> None:
-        self._members = dict(zip(index["id"], index["member"], strict=True))
-        self._archive = Archive(RAW / ARCHIVE, index["member"].tolist())
-        self._resize = resize
-        self._crop = crop
-
-    def __call__(self, image_id: int) -> np.ndarray:
-        member = self._members[image_id]
-        encoded = self._archive.read(member)
-        image = decode(encoded, f"{RAW / ARCHIVE}, {member}")
-        return np.asarray(central(resize(image, self._resize), self._crop))
 
 
 def read_json(path: str | Path) -> Any:

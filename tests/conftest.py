@@ -103,11 +103,14 @@ HEADER = Header(
     crop=32,
     mean=[0.5, 0.5, 0.5],
     std=[0.2, 0.2, 0.2],
+    fit="crop",
     precision="fp32",
     flip_averaging=False,
     initial="backbone",
     trained=["conv5", "fc"],
     parameters={"total": 2, "trainable": 1},
+    temperature=1.0,
+    sure_from=0.0,
 )
 
 # A shell's background jobs, and all that they start, ignore Ctrl-C; the tests of it need it.

@@ -3,7 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pipeline.data.views import Augmentation, Views
 from pipeline.models.freezing import PartlyTrained, section
 from pipeline.models.frozen import Inputs, frozen_beginning
 from pipeline.params import Recipe
-from pipeline.training.batches import limit_images_per_class
+from pipeline.training.batches import limit_images_per_class, weights_of_classes
 from pipeline.training.fit import Data
 from tests.conftest import jpeg, write_archive
 
@@ -70,6 +70,7 @@ def small_recipe(learning_rates: Mapping[str, float] = HEAD, **changes: Any) -> 
         "initial": "backbone",
         "resize": PREPROCESSING.resize,
         "crop": PREPROCESSING.crop,
+        "fit": PREPROCESSING.fit,
         "flip": AUGMENTATION.flip,
         "resized_crop": None,
         "flip_averaging": False,
@@ -80,6 +81,7 @@ def small_recipe(learning_rates: Mapping[str, float] = HEAD, **changes: Any) -> 
         "schedule": "constant",
         "warm_up": 0,
         "label_smoothing": 0.0,
+        "class_weights": "none",
         "learning_rates": dict(learning_rates),
     }
     return Recipe(**(settings | changes))
@@ -92,13 +94,18 @@ class SmallData:
     archive: Archive
     splits: dict[str, Split]
 
-    def pixels(self, name: str, cache: Cache) -> Pixels:
-        return Pixels(lambda: self.archive, self.splits[name], PREPROCESSING, cache, workers=2)
+    def pixels(self, name: str, cache: Cache, fit: str = PREPROCESSING.fit) -> Pixels:
+        preprocessing = replace(PREPROCESSING, fit=fit)
+        return Pixels(lambda: self.archive, self.splits[name], preprocessing, cache, workers=2)
 
     def views(
-        self, name: str, cache: Cache, augmentation: Augmentation | None = AUGMENTATION
+        self,
+        name: str,
+        cache: Cache,
+        augmentation: Augmentation | None = AUGMENTATION,
+        fit: str = PREPROCESSING.fit,
     ) -> Views:
-        return Views(self.pixels(name, cache), CPU, augmentation)
+        return Views(self.pixels(name, cache, fit), CPU, augmentation)
 
 
 def write_small_data(folder: Path, counts: Mapping[str, int] | None = None) -> SmallData:
@@ -153,11 +160,15 @@ def small_training(
     split = images.splits["train"]
     crop = recipe.resized_crop
     augmentation = Augmentation(recipe.seed, recipe.flip, (crop.size, crop.scale) if crop else None)
+    rows = limit_images_per_class(split.ids, split.labels, recipe.images_per_class, recipe.seed)
+    train = images.views("train", cache, augmentation, recipe.fit)
+    val = images.views("val", cache, None, recipe.fit)
     data = Data(
-        train=Inputs(images.views("train", cache, augmentation), beginning.parts, cache),
-        val=Inputs(images.views("val", cache, None), beginning.parts, cache),
-        rows=limit_images_per_class(split.ids, split.labels, recipe.images_per_class, recipe.seed),
+        train=Inputs(train, beginning.parts, cache),
+        val=Inputs(val, beginning.parts, cache),
+        rows=rows,
         val_labels=images.splits["val"].labels,
+        class_weights=weights_of_classes(recipe.class_weights, rows.labels, CLASSES),
     )
     return Training(network, data, recipe)
 

@@ -108,7 +108,8 @@ def test_what_half_of_the_cache_of_dvc_has_lost_is_made_again(copy: Path, run: R
     right = results(copy)
     for path in sorted(cached(copy))[::2]:
         path.unlink()
-    for folder in ("data", "evaluation", "history", "models", "per_class", "predictions", "report"):
+    folders = ("data", "evaluation", "history", "models", "per_class", "predictions", "report")
+    for folder in (*folders, "unlabelled", "validation"):
         shutil.rmtree(copy / folder)
     result = run(copy, "dvc", "repro")
     assert result.returncode == 0, result.stdout

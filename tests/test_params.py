@@ -38,6 +38,7 @@ def test_defaults_are_the_published_experiment() -> None:
     assert (train.resize, train.crop, train.flip, train.resized_crop) == (256, 224, 0.5, None)
     assert (train.epochs, train.batch_size, train.schedule) == (15, 32, "constant")
     assert (train.weight_decay, train.label_smoothing, train.warm_up) == (0, 0, 0)
+    assert (train.fit, train.class_weights) == ("crop", "none")
     rates = {name: approach.learning_rates for name, approach in params.approaches.items()}
     assert rates == {
         "feature_extraction": {"fc": 1e-3},
@@ -103,6 +104,8 @@ def test_an_approach_may_say_null_where_train_may(tmp_path: Path) -> None:
         ({"initial": "random"}, False),
         ({"resize": 300}, False),
         ({"crop": 200}, False),
+        ({"fit": "pad"}, False),
+        ({"class_weights": "balanced"}, True),
         ({"flip": 0.25}, False),
         ({"resized_crop": {"size": 224, "scale": 0.5}}, False),
         ({"precision": "bf16"}, False),
@@ -177,6 +180,11 @@ def approach(**changes: Any) -> dict[str, Any]:
             {"train": {"precision": "fp16"}},
             r"train\.precision = 'fp16': .*'fp32', 'tf32' or 'bf16'",
         ),
+        ({"train": {"fit": "stretch"}}, r"train\.fit = 'stretch': .*'crop' or 'pad'"),
+        (
+            approach(class_weights="sqrt"),
+            r"fine_tuning\.class_weights = 'sqrt': .*'none' or 'balanced'",
+        ),
         ({"train": {"images_per_class": 0}}, r"images_per_class = 0: .*'all'; or .*equal to 1"),
         ({"train": {"seed": 2**32}}, r"train\.seed = 4294967296: .*less than 4294967296"),
         (approach(learning_rates={"fc": 0}), r"fine_tuning\.learning_rates\.fc = 0: "),
@@ -207,6 +215,10 @@ def approach(**changes: Any) -> dict[str, Any]:
         (
             approach(resized_crop={"size": 257, "scale": 0.5}),
             r"fine_tuning: resized_crop\.size = 257 must not be larger than resize = 256",
+        ),
+        (
+            approach(fit="pad") | {"backbone": {"mean": [0.5, -0.1, 0.5]}},
+            r"fine_tuning: fit = pad needs a backbone\.mean of 0 to 1, which \[0\.5, -0\.1, 0\.5\]",
         ),
         (approach(warm_up=15), r"fine_tuning: warm_up = 15 must be less than epochs = 15"),
         ({"export": ["nobody"]}, r"export = \['nobody'\]: approaches has no 'nobody'; it has feat"),

@@ -3,13 +3,16 @@
 import csv
 import io
 import json
+import os
 import runpy
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -68,7 +71,10 @@ def predict(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Predict:
     return call
 
 
-@pytest.mark.parametrize(("precision", "flip_averaging"), [("fp32", False), ("bf16", True)])
+@pytest.mark.parametrize(
+    ("precision", "flip_averaging", "fit"),
+    [("fp32", False, "crop"), ("bf16", True, "crop"), ("fp32", False, "pad")],
+)
 def test_predictions_are_those_of_the_evaluation(
     network: nn.Module,
     images: SmallData,
@@ -76,8 +82,9 @@ def test_predictions_are_those_of_the_evaluation(
     capsys: pytest.CaptureFixture[str],
     precision: str,
     flip_averaging: bool,
+    fit: str,
 ) -> None:
-    changes = {"precision": precision, "flip_averaging": flip_averaging}
+    changes = {"precision": precision, "flip_averaging": flip_averaging, "fit": fit}
     save_model(Path("model"), network, HEADER.model_copy(update=changes))
     model = load_model(Path("model"))
     cache = Cache(Path("cache"), 10**9)
@@ -139,8 +146,90 @@ def test_a_table_has_a_row_a_class(
     (Path("photos") / "notes.txt").write_text("not an image")
     assert predict("model", ".", "--csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [list(row) for row in rows] == [["file", "class", "probability"]] * 9 * CLASSES
+    columns = ["file", "class", "probability", "unsure"]
+    assert [list(row) for row in rows] == [columns] * 9 * CLASSES
     assert len({row["file"] for row in rows}) == COUNTS["test"]
+
+
+def test_an_answer_that_is_not_certain_enough_is_unsure(
+    network: nn.Module, predict: Predict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(Path("model"), network, HEADER)
+    predict("model", "photos", "--json", "--top", "1")
+    best = [answer["classes"][0]["probability"] for answer in json.loads(capsys.readouterr().out)]
+    middle = sorted(best)[len(best) // 2]
+    save_model(Path("model"), network, HEADER.model_copy(update={"sure_from": middle}))
+    predict("model", "photos", "--json", "--top", "1")
+    answers = json.loads(capsys.readouterr().out)
+    assert [answer["unsure"] for answer in answers] == [value < middle for value in best]
+    predict("model", "photos")
+    assert capsys.readouterr().out.count(f"\n  unsure: below {middle:.1%}\n") == len(best) // 2
+
+
+def test_probabilities_are_those_after_the_temperature(
+    network: nn.Module, predict: Predict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for temperature in (1.0, 3.0):
+        header = HEADER.model_copy(update={"temperature": temperature})
+        save_model(Path("model"), network, header)
+        predict("model", "photos", "--json", "--top", str(CLASSES))
+        answers = json.loads(capsys.readouterr().out)
+        found.append([[row["probability"] for row in answer["classes"]] for answer in answers])
+    before, after = np.log(np.array(found))
+    np.testing.assert_allclose(
+        after - after[:, :1], (before - before[:, :1]) / 3, rtol=0, atol=1e-3
+    )
+
+
+def test_names_come_from_standard_input_and_hidden_files_of_folders_are_left_out(
+    network: nn.Module,
+    predict: Predict,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save_model(Path("model"), network, HEADER)
+    first, second, *_ = sorted(Path("photos").iterdir())
+    for hidden in ("._1.jpg", ".thumbnails/1.jpg", "__MACOSX/1.jpg"):
+        path = Path("photos") / hidden
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(first.read_bytes())
+    predict("model", "photos", "--json")
+    assert len(json.loads(capsys.readouterr().out)) == COUNTS["test"]
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{second}\n{first}\n\n"))
+    predict("model", "-", "--json")
+    answers = json.loads(capsys.readouterr().out)
+    assert [answer["file"] for answer in answers] == [str(second), str(first)]
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(UserError, match="standard input: no image in it"):
+        predict("model", "-")
+
+
+@pytest.mark.slow
+def test_names_that_cannot_be_shown_and_readers_that_stop_end_nothing(
+    network: nn.Module, folder: Path
+) -> None:
+    save_model(folder / "model", network, HEADER)
+    photo = next((folder / "photos").iterdir()).read_bytes()
+    (folder / "photos" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(photo)
+    program = [sys.executable, "-m", "pipeline.predict", "model", "photos"]
+    variables = environment() | {"PYTHONPATH": str(PROJECT), "LC_ALL": "C", "PYTHONUTF8": "0"}
+
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command.replace("PREDICT", shlex.join(program))],
+            cwd=folder,
+            env=variables,
+            capture_output=True,
+            text=True,
+        )
+
+    done = run("PREDICT --json")
+    assert not done.returncode, done.stderr
+    assert len(json.loads(done.stdout)) == COUNTS["test"] + 1
+    assert run("PREDICT").stdout.count("photos/") == COUNTS["test"] + 1
+    cut = run("PREDICT | head -n 1")
+    assert (cut.returncode, cut.stderr) == (0, "")
 
 
 def test_a_prediction_is_explained_by_a_png_in_the_current_directory(
@@ -188,8 +277,11 @@ def test_a_folder_without_images_and_a_file_that_is_not_a_model_are_named(
     Path("empty").mkdir()
     with pytest.raises(UserError, match=r"^empty: no image in it$"):
         predict("model", "empty")
-    with pytest.raises(UserError, match=r"1\.jpg: not a model of this pipeline"):
-        predict("photos/1.jpg", "photos")
+    Path("other").write_bytes(b"text")
+    with pytest.raises(UserError, match=r"^other: not a model of this pipeline"):
+        predict("other", "photos")
+    with pytest.raises(UserError, match=r"1\.jpg: is an image; the model comes first"):
+        predict("photos/1.jpg", "model")
 
 
 def example(
@@ -207,37 +299,81 @@ def example(
     return [(name, float(probability)) for probability, name in lines]
 
 
-@pytest.mark.parametrize("flip_averaging", [False, True])
+GREY = (np.random.default_rng(0).uniform(0, 0.9, (40, 70)) * 65535).astype(np.uint16)
+CLEAR = np.random.default_rng(1).integers(0, 256, (60, 41, 4), dtype=np.uint8)
+LONG = CLEAR[:8, :, :3].repeat(5, axis=1)
+# What the examples are to read as predict does: values, suffix.
+IMAGES: dict[str, tuple[np.ndarray, str]] = {
+    "long": (LONG, "png"),
+    "upright": (LONG.swapaxes(0, 1), "png"),
+    "transparent": (CLEAR, "png"),
+    "16 bits": (GREY, "png"),
+    "12 bits": (GREY // 16, "png"),
+    "8 bits in 16": (GREY // 256, "tif"),
+    "signed": (GREY.astype(np.int16), "tif"),
+    "floats to 1": (GREY / np.float32(65535), "tif"),
+    "floats to 4095": (GREY / np.float32(16), "tif"),
+    "above 16 bits": (GREY.astype(np.int32) * 9, "tif"),
+    "one value": (np.full((20, 20), -3, np.float32), "tif"),
+}
+
+
+@pytest.fixture(params=["photograph", *IMAGES])
+def image(request: pytest.FixtureRequest, folder: Path) -> Path:
+    """An image in a file, each with its own way of being read."""
+    if request.param == "photograph":
+        return sorted((folder / "photos").iterdir())[0]
+    values, suffix = IMAGES[request.param]
+    path = folder / f"image.{suffix}"
+    Image.fromarray(values).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("flip_averaging", "fit"), [(False, "crop"), (True, "crop"), (False, "pad")]
+)
 def test_the_example_with_torchvision_predicts_the_same(
     network: nn.Module,
     predict: Predict,
+    image: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     flip_averaging: bool,
+    fit: str,
 ) -> None:
-    header = HEADER.model_copy(update={"flip_averaging": flip_averaging})
+    header = HEADER.model_copy(update={"flip_averaging": flip_averaging, "fit": fit})
     save_model(Path("model.safetensors"), network, header)
-    photo = str(sorted(Path("photos").iterdir())[0])
-    predict("model.safetensors", photo, "--json")
+    predict("model.safetensors", image, "--json")
     (answer,) = json.loads(capsys.readouterr().out)
-    found = example("torchvision", ["model.safetensors", photo], monkeypatch, capsys)
+    found = example("torchvision", ["model.safetensors", str(image)], monkeypatch, capsys)
     assert [name for name, _ in found] == [top["class"] for top in answer["classes"]]
     expected = [top["probability"] for top in answer["classes"]]
     assert [value for _, value in found] == pytest.approx(expected, abs=6e-5)  # four decimals
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The small network as ONNX files, by their fit."""
+    paths = {fit: tmp_path_factory.mktemp(fit) / "model.onnx" for fit in ("crop", "pad")}
+    for fit, path in paths.items():
+        export_onnx(path, small_network(), HEADER.model_copy(update={"fit": fit}))
+    return paths
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
 def test_the_example_with_onnx_predicts_the_same(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    exported: dict[str, Path],
+    image: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    fit: str,
 ) -> None:
     network = small_network()
-    export_onnx(folder / "model.onnx", network, HEADER)
-    photo = sorted((folder / "photos").iterdir())[0]
-    size = TrainedModel(network, HEADER).preprocessing
-    square = central_square(photo.read_bytes(), "x", size)
+    size = TrainedModel(network, HEADER.model_copy(update={"fit": fit})).preprocessing
+    square = central_square(image.read_bytes(), "x", size)
     with torch.no_grad():
         expected = network(normalise(torch.from_numpy(square[None]), size))[0]
-    capsys.readouterr()
-    found = example("onnx", [str(folder / "model.onnx"), str(photo)], monkeypatch, capsys)
+    found = example("onnx", [str(exported[fit]), str(image)], monkeypatch, capsys)
     table = top_classes(expected, HEADER.classes)
     assert [name for name, _ in found] == table["class"].tolist()
     assert [value for _, value in found] == pytest.approx(table["probability"].tolist(), abs=6e-5)

@@ -1,46 +1,246 @@
 """Both approaches on one's own images, in the folder own/.
 
-Usage: python -m tools.own IMAGES [BACKBONE]
+Usage: python -m tools.own IMAGES [BACKBONE] [--effort quick|article|strong]
 
-IMAGES is a folder, zip or tar file of CLASS/IMAGE, or of train/CLASS/IMAGE and so on. BACKBONE is a
-file of ImageNet weights, in place of the download.
+IMAGES is a folder, zip or tar file of images, or a table of labels beside them. BACKBONE is a file
+of ImageNet weights, in place of the download. Says before it starts what the run will need, and at
+the end which approach to use, how sure that is, and what to do next.
 """
 
+import argparse
+import csv
+import json
+import os
+import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import UserError, for_people
-from tools.demo import reproduce
-from tools.sandbox import PROJECT
+from pipeline.figures.style import label
+from pipeline.params import load_params, read_yaml
+from pipeline.sources.files import SUFFIXES, is_hidden, walk
+from pipeline.sources.table import SUFFIXES as TABLES
+from tools.demo import activation, reproduce
+from tools.sandbox import PROJECT, layer, run, update
+
+OWN = PROJECT / "own"
+# What each effort changes in params.yaml, besides what one's own images change.
+EFFORTS = {"quick": "tools/quick.yaml", "article": None, "strong": "tools/strong.yaml"}
+Rows = Sequence[Mapping[str, Any]]
+SURE = 0.05  # a p-value below this says that approaches differ
 
 
 def main() -> int:
-    if len(sys.argv) not in (2, 3) or not all(sys.argv[1:]):
+    parser = argparse.ArgumentParser(prog="python -m tools.own", description="see tools/own.py")
+    parser.add_argument("images", nargs="?", default="")
+    parser.add_argument("backbone", nargs="?", default="")
+    parser.add_argument("--effort", default="")
+    arguments = parser.parse_args()
+    if not arguments.images:
         raise UserError(
             "name your images: make own IMAGES=path/to/folder "
             "(and, without a network, BACKBONE=file)"
         )
-    images, *backbone = (Path(argument).expanduser().resolve() for argument in sys.argv[1:])
-    for path in (images, *backbone):
-        if not path.exists():
-            raise UserError(f"{path}: no such file or folder")
+    effort = arguments.effort or "article"
+    if effort not in EFFORTS:
+        raise UserError(f"EFFORT={effort}: it can be {', '.join(EFFORTS)}")
+    images = existing(arguments.images)
+    backbone = existing(arguments.backbone) if arguments.backbone else None
+    changes = changes_for(images, backbone)
+    if more := EFFORTS[effort]:
+        changes = layer(changes, read_yaml(PROJECT / more))
+
+    place = Path(changes["images"]["path"])
+    demanded = [f"images.{key}" for key in changes["images"]]
+    demanded += ["backbone.path"] if backbone else []
+    update(OWN, changes, images=place, demanded=demanded)
+    load_params(OWN / "params.yaml")
+    print(f"effort:  {effort} (EFFORT can be {', '.join(EFFORTS)})", flush=True)
+    if code := run(PROJECT, sys.executable, "-m", "tools.estimate", str(OWN)).returncode:
+        return code
+    if code := reproduce(OWN):
+        if not backbone:
+            print(
+                "If the backbone could not be downloaded: "
+                "make own IMAGES=… BACKBONE=file of ImageNet weights of a ResNet18"
+            )
+        return code
+    for line in [*findings(OWN), *next_commands(OWN, place)]:
+        print(line)
+    return 0
+
+
+def existing(argument: str) -> Path:
+    """The path that somebody named, absolute.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(argument).expanduser().resolve()
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    return path
+
+
+def changes_for(images: Path, backbone: Path | None = None) -> dict[str, Any]:
+    """What one's own images change in params.yaml, for :func:`tools.sandbox.merge`.
+
+    Args:
+        images: a folder, a zip or tar file, or a table of labels beside its images.
+        backbone: a file of ImageNet weights; None to download them.
+
+    Raises:
+        UserError: the project lies in the folder of the images, so that a copy of it would too.
+    """
+    section = {"source": "folder", "path": str(images)}
+    if images.is_file() and images.suffix.lower() in TABLES:
+        section |= {"path": str(images.parent), "table": images.name}
+    if PROJECT.is_relative_to(section["path"]):
+        raise UserError(
+            f"{section['path']}: this project lies in it; put the images into a folder of their own"
+        )
+    params = read_yaml(PROJECT / "params.yaml")
+    not_needed = [name for name in params["download"] if name != "backbone" or backbone]
     changes: dict[str, Any] = {
-        "download": {"archive": None, "labels": None, "splits": None},
-        "draw": {"images": None, "backbone": None},
-        "images": {"source": "folder", "path": str(images)},
-        "published": {"feature_extraction": None, "fine_tuning": None},
+        "download": dict.fromkeys(not_needed),
+        "draw": dict.fromkeys(("images", "backbone")),
+        "images": section,
+        "published": dict.fromkeys(params["published"]),
     }
     if backbone:
-        changes["download"]["backbone"] = None
-        changes["backbone"] = {"path": str(backbone[0])}
-    code = reproduce(PROJECT / "own", changes)
-    if code and not backbone:
-        print(
-            "If the backbone could not be downloaded: "
-            "make own IMAGES=… BACKBONE=file of ImageNet weights of a ResNet18"
+        changes["backbone"] = {"path": str(backbone)}
+    return changes
+
+
+# What came out.
+
+
+def findings(sandbox: Path) -> list[str]:
+    """Which approach to use, how sure that is, and which images are not in it, a line each."""
+    report = read_report(sandbox)
+    chosen, lines = choose_approach(report["approaches"], report["differences"])
+    name = sandbox.name
+    if count := rows_of(sandbox / "report" / "left_out.csv"):
+        lines.append(f"Left out: {count:,} files; {name}/report/left_out.csv says which, and why.")
+    if count := rows_of(sandbox / "unlabelled" / f"{chosen}.csv"):
+        lines.append(
+            f"Without a class: {count:,} images; {name}/unlabelled/{chosen}.csv has predictions."
         )
-    return code
+    return lines
+
+
+def read_report(sandbox: Path) -> dict[str, Any]:
+    """The comparison, as the stage report wrote it."""
+    text = (sandbox / "report" / "comparison.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def choose_approach(approaches: Rows, differences: Rows) -> tuple[str, list[str]]:
+    """The approach to use, and sentences that say why and how sure that is.
+
+    It is the one that trains least, unless another one is better by more than chance: its paired
+    difference on the test images has an interval above 0, and a p-value below ``SURE``.
+
+    Args:
+        approaches, differences: of report/comparison.json.
+    """
+    ranked = sorted(approaches, key=lambda row: row["trainable"])
+    least = ranked[0]["approach"]
+    chosen = ranked[0]
+    for row in ranked[1:]:
+        if is_better(difference_of(differences, chosen["approach"], row["approach"])):
+            chosen = row
+    name = chosen["approach"]
+    images = f"{chosen['n_test']:,} test images"
+    against = {
+        row["approach"]: difference_of(differences, least, row["approach"]) for row in ranked[1:]
+    }
+    if name != least:
+        first = (
+            f"Use {label(name)}: on {images} it is better than {label(least)} "
+            f"({points(against[name])})."
+        )
+    elif against:
+        best = max(against, key=lambda other: against[other][0])
+        first = (
+            f"Use {label(name)}, the smallest change: {images} cannot show that another approach "
+            f"is better ({label(best)}: {points(against[best])})."
+        )
+    else:
+        first = f"Use {label(name)}: no other approach was run (EFFORT=article runs two)."
+    second = (
+        f"Its accuracy on {images}: {chosen['test_accuracy']:.1%} (95 % interval "
+        f"{chosen['test_accuracy_low']:.1%} to {chosen['test_accuracy_high']:.1%})."
+    )
+    return name, [first, second]
+
+
+Difference = tuple[float, float, float, float]  # accuracy, its 95 % interval, p-value
+
+
+def difference_of(differences: Rows, first: str, second: str) -> Difference:
+    """How much better ``second`` is than ``first``."""
+    for found in differences:
+        values = (found["difference"], found["low"], found["high"])
+        if (found["first"], found["second"]) == (first, second):
+            return (*values, found["p_value_holm"])
+        if (found["first"], found["second"]) == (second, first):
+            return (-values[0], -values[2], -values[1], found["p_value_holm"])
+    raise UserError(f"report/comparison.json: has no difference of {first} and {second}")
+
+
+def is_better(difference: Difference) -> bool:
+    """Whether chance is no explanation."""
+    _, low, _, p_value = difference
+    return low > 0 and p_value < SURE
+
+
+def points(difference: Difference) -> str:
+    """A difference for people."""
+    found, low, high, _ = difference
+    return f"{100 * found:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
+
+
+def rows_of(path: Path) -> int:
+    """Rows of a table below its head; 0 if there is no such file."""
+    if not path.exists():
+        return 0
+    with path.open(encoding="utf-8", newline="") as file:
+        return max(0, sum(1 for _ in csv.reader(file)) - 1)
+
+
+# What to do next.
+
+
+def next_commands(sandbox: Path, images: Path) -> list[str]:
+    """Commands to paste into a shell in the project's folder: predict, look, change and compare."""
+    report = read_report(sandbox)
+    chosen, _ = choose_approach(report["approaches"], report["differences"])
+    epochs = load_params(sandbox / "params.yaml").train.epochs
+    name = shlex.quote(os.path.relpath(sandbox, PROJECT))
+    model = f"{name}/models/{chosen}.safetensors"
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    return [
+        "",
+        "Next, in this folder:",
+        *(f"    {command}" for command in activation()),
+        f"    python -m pipeline.predict {model} {shlex.quote(str(a_photo(sandbox, images)))}",
+        f"    {opener} {name}/report/index.html",
+        f"    (cd {name} && dvc exp run -S train.epochs={2 * epochs} && dvc metrics diff)",
+    ]
+
+
+def a_photo(sandbox: Path, images: Path) -> Path:
+    """One of the images, or, if they are in an archive, one that the report shows."""
+    if images.is_dir():
+        for place, file in walk(images):
+            is_image = place.suffix.lower() in SUFFIXES and not is_hidden(file.name)
+            if is_image and not file.fault and str(place).isprintable():  # so, on one line
+                return place
+    shown = sorted((sandbox / "report" / "gradcam").glob("*.jpg"))
+    return shown[0].relative_to(PROJECT) if shown else Path("photo.jpg")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Work on several threads, with the results in order."""
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -34,6 +36,51 @@ def cpu_workers(setting: int | str) -> int:
     """Number of threads for ``runtime.workers``: a number, or ``auto`` (one per usable core)."""
     if isinstance(setting, int):
         return setting
+    cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):  # Linux; leaves out cores that this process may not use
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    return max(1, math.ceil(min(cores, cpu_quota())))
+
+
+def cpu_quota(
+    membership: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup")
+) -> float:
+    """How many CPUs' time this process may use, as ``docker run --cpus`` says; inf for no limit.
+
+    That is the smallest quota of the process's control group and of those around it. In a container
+    the group may have another name than here (it is mounted as the root), so a folder that is not
+    there is no fault.
+
+    Args:
+        membership: the groups of the process, a line each: number, controllers, path.
+        mounts: where the system shows the groups: version 2 of them, or a folder a controller.
+    """
+    quotas = [math.inf]
+    for line in _read(membership).splitlines():
+        _, controllers, path = line.split(":", 2)
+        group = PurePosixPath(path.lstrip("/"))
+        for folder in (group, *group.parents):
+            if not controllers:  # version 2
+                quotas.append(_cpus(_read(mounts / folder / "cpu.max")))
+            elif "cpu" in controllers.split(","):  # version 1
+                for mount in (controllers, "cpu"):
+                    quota = _read(mounts / mount / folder / "cpu.cfs_quota_us")
+                    period = _read(mounts / mount / folder / "cpu.cfs_period_us")
+                    quotas.append(_cpus(f"{quota} {period}"))
+    return min(quotas)
+
+
+def _read(path: Path) -> str:
+    """A file of the system; empty where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _cpus(text: str) -> float:
+    """CPUs by a quota and its period in microseconds; inf where there is no limit (max, or -1)."""
+    words = text.split()
+    if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]):
+        return int(words[0]) / int(words[1])
+    return math.inf

@@ -13,7 +13,7 @@ INTERVAL = 30.0  # seconds between two lines
 
 def progress(
     items: Iterable[Item],
-    total: int,
+    total: int | None,
     what: str,
     unit: str = "images",
     count: Callable[[Item], int] = lambda item: 1,
@@ -22,6 +22,7 @@ def progress(
     """Yield ``items``, and show how many of ``total`` are done, the rate and the time left.
 
     Args:
+        total: None if it is not known.
         what: a name of the work, in a few words.
         unit: what ``total`` counts.
         count: how many units an item is.
@@ -33,7 +34,7 @@ def progress(
 
 def _with_bar(
     items: Iterable[Item],
-    total: int,
+    total: int | None,
     what: str,
     unit: str,
     count: Callable[[Item], int],
@@ -55,7 +56,7 @@ def _with_bar(
 
 def _with_lines(
     items: Iterable[Item],
-    total: int,
+    total: int | None,
     what: str,
     unit: str,
     count: Callable[[Item], int],
@@ -73,7 +74,7 @@ def _with_lines(
         shown = now
         line = tqdm.format_meter(
             done,
-            total,
+            total,  # type: ignore[arg-type]  # None is allowed, and means unknown
             now - start,
             ncols=0,
             prefix=what,

@@ -24,6 +24,7 @@ LARGEST = 1 << 28  # bytes of an encoded image: far above any photograph
 LARGEST_EXTENSION = 1 << 20  # bytes of a header's extension: names, times
 HEADER = 512  # bytes of an entry's header
 CHUNK = 1 << 20  # bytes read at a time
+HEAD = 256  # bytes at the beginning of a file, by which it is known whether it is wanted
 SPARE = 1 << 29  # bytes of disk to leave free when a compressed archive is unpacked
 EXTENSIONS = b"xgXLK"  # types of entries that extend the next entry's header
 
@@ -46,8 +47,8 @@ class Limits:
         """Count one entry of ``size`` bytes.
 
         Raises:
-            UserError: its name points out of the archive or is not the first of its kind, it is far
-                larger than a photograph, or all entries together are far more than photographs.
+            UserError: its name points out of the archive or is not the first of its kind, or all
+                entries together are far more than photographs.
         """
         self._entries += 1
         self._total += HEADER + size
@@ -56,8 +57,8 @@ class Limits:
             fault = "its name points out of the archive"
         elif name in self._names and not may_repeat:
             fault = "occurs twice"
-        elif not 0 <= size <= LARGEST:
-            fault = f"its size is given as {size:,} bytes, which no photograph has"
+        elif size < 0:
+            fault = f"its size is given as {size:,} bytes"
         elif self._are_too_many():
             fault = (
                 f"{self._entries:,} entries, {self._total:,} bytes so far, in an archive of only "
@@ -66,6 +67,18 @@ class Limits:
         if fault:
             raise UserError(f"{self._archive}, {name!r}: {fault}")
         self._names.add(name)
+
+    def check_content(self, name: str, size: int) -> None:
+        """Before the content of an entry is read into memory.
+
+        Raises:
+            UserError: it is far larger than a photograph.
+        """
+        if size > LARGEST:
+            raise UserError(
+                f"{self._archive}, {name!r}: its size is given as {size:,} bytes, which no "
+                "photograph has"
+            )
 
     def _are_too_many(self) -> bool:
         most_entries = 10_000 + self._size / 100
@@ -79,8 +92,8 @@ class _Header(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
         header = super().frombuf(buf, encoding, errors)  # type: ignore[arg-type]
-        largest = LARGEST_EXTENSION if header.type in EXTENSIONS else LARGEST
-        if not 0 <= header.size <= largest:
+        is_extension = header.type in EXTENSIONS
+        if header.size < 0 or (is_extension and header.size > LARGEST_EXTENSION):
             raise tarfile.TarError(f"{header.name!r} claims {header.size:,} bytes")
         return header
 
@@ -128,12 +141,18 @@ class _Reader:
             if chunk.strip(b"\0"):
                 raise tarfile.TarError("something else follows")
 
-    def content(self, entry: tarfile.TarInfo) -> bytes:
-        """The content of the entry that came last."""
+    def content(
+        self, entry: tarfile.TarInfo, wanted: Callable[[str, bytes], bool] | None = None
+    ) -> bytes | None:
+        """The content of the entry that came last; None if it is not ``wanted``, see read_tar."""
         with self._errors():
             file = self._tar.extractfile(entry)
             assert file
-            return b"".join(iter(partial(file.read, CHUNK), b""))
+            head = file.read(HEAD)
+            if wanted and not wanted(entry.name, head):
+                return None
+            self._limits.check_content(entry.name, entry.size)
+            return head + b"".join(iter(partial(file.read, CHUNK), b""))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -157,24 +176,29 @@ def _is_regular(entry: tarfile.TarInfo) -> bool:
     return entry.isreg() and not entry.issparse()
 
 
-def read_tar(archive: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes | None]]:
+@dataclass(frozen=True)
+class TarEntry:
+    """An entry of a tar file; its content is None if it is not wanted or not a regular file."""
+
+    name: str
+    content: bytes | None
+    is_regular: bool
+
+
+def read_tar(archive: Path, wanted: Callable[[str, bytes], bool]) -> Iterator[TarEntry]:
     """All entries of a tar file but folders, in its order, to its last byte.
 
     Args:
-        wanted: says by the name of an entry whether its content is wanted.
-
-    Yields:
-        Name; content, or None if it is not wanted or the entry is not a regular file.
+        wanted: says by the name of an entry and its first 256 bytes whether its content is wanted.
 
     Raises:
         UserError: not a readable tar file, or an entry that :class:`Limits` refuses.
     """
     with _Reader(archive) as reader:
         for entry in reader.entries():
-            if _is_regular(entry) and wanted(entry.name):
-                yield entry.name, reader.content(entry)
-            else:
-                yield entry.name, None
+            is_regular = _is_regular(entry)
+            content = reader.content(entry, wanted) if is_regular else None
+            yield TarEntry(entry.name, content, is_regular)
 
 
 def image_digests(archive: Path, members: Sequence[str]) -> list[str]:
@@ -186,17 +210,17 @@ def image_digests(archive: Path, members: Sequence[str]) -> list[str]:
     wanted = set(members)
     digests: dict[str, str] = {}
     entries = progress(
-        read_tar(archive, wanted.__contains__),
+        read_tar(archive, lambda name, head: name in wanted),
         total=len(wanted),
         what=f"reading {archive.name}",
-        count=lambda entry: entry[0] in wanted,
+        count=lambda entry: entry.name in wanted,
     )
-    for name, content in entries:
-        if name not in wanted:
+    for entry in entries:
+        if entry.name not in wanted:
             continue
-        if content is None:
-            raise UserError(_not_regular(archive, name))
-        digests[name] = hashlib.sha256(content).hexdigest()
+        if entry.content is None:
+            raise UserError(_not_regular(archive, entry.name))
+        digests[entry.name] = hashlib.sha256(entry.content).hexdigest()
     missing = sorted(wanted - digests.keys())
     if missing:
         raise UserError(
@@ -268,8 +292,10 @@ class Archive:
                 f"{self.path}: unpacking it leaves only {free:,} bytes free in {folder}; free "
                 "some space, or set TMPDIR to another folder"
             )
+        content = reader.content(entry)
+        assert content is not None
         place = _Place(self._file.tell(), entry.size)
-        self._file.write(reader.content(entry))
+        self._file.write(content)
         return place
 
     def read(self, member: str) -> bytes:

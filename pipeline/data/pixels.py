@@ -18,10 +18,10 @@ from pipeline.base.errors import UserError
 from pipeline.base.parallel import parallel_map
 from pipeline.base.progress import progress
 from pipeline.data.archive import Archive
-from pipeline.data.images import Preprocessing, central, centre, decode, resize
+from pipeline.data.images import HEIF_READER, Preprocessing, central, centre, decode, fitted
 
 SHARD = 256  # images in an entry of the cache: 40 to 70 MB at 256 pixels
-DECODERS = ("pil", "libjpeg_turbo", "jpg", "zlib", "libtiff", "webp", "avif")
+DECODERS = ("pil", "libjpeg_turbo", "jpg", "jpg_2000", "zlib", "libtiff", "webp", "avif")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Pixels:
 
     Attributes:
         archive: opens the file of encoded images; called when the first image is to be decoded.
-        preprocessing: of which resize and crop matter here.
+        preprocessing: of which std does not matter here, and the mean only with fit pad.
         workers: threads that decode.
     """
 
@@ -105,17 +105,21 @@ class Pixels:
     def largest_size(self) -> int:
         """Bytes that all images have if they are half as long again as wide, as photographs are."""
         size = self.preprocessing
-        places = 1.5 * size.resize**2 if self._keeps_whole() else size.crop**2
+        ratio = 1 if size.fit == "pad" else 1.5
+        places = ratio * size.resize**2 if self._keeps_whole() else size.crop**2
         return int(3 * places) * len(self.split)
 
     def key(self, start: int, stop: int) -> dict[str, object]:
         """All that determines the pixels of the images ``start`` to ``stop``, for the cache."""
+        size = self.preprocessing
+        code = [f"pipeline/data/{name}.py" for name in ("depth", "images", "pixels")]
         return {
             "images": _joint_digest(self.split.digests[start:stop]),
-            "resize": self.preprocessing.resize,
-            "crop": "whole images" if self._keeps_whole() else self.preprocessing.crop,
-            "decoders": {name: features.version(name) for name in DECODERS},
-            "code": source_digest("pipeline/data/images.py", "pipeline/data/pixels.py"),
+            "resize": size.resize,
+            "crop": "whole images" if self._keeps_whole() else size.crop,
+            "pad": [size.crop, size.canvas] if size.fit == "pad" else None,
+            "decoders": {name: features.version(name) for name in DECODERS} | {"heif": HEIF_READER},
+            "code": source_digest(*code),
         }
 
     def _keeps_whole(self) -> bool:
@@ -167,7 +171,7 @@ class Pixels:
         with self._archive_lock:
             archive = self.archive()
         name = f"{archive.path}, {member}"
-        image = resize(decode(archive.read(member), name), self.preprocessing.resize)
+        image = fitted(decode(archive.read(member), name), self.preprocessing)
         return np.asarray(image if self._keeps_whole() else central(image, self.preprocessing.crop))
 
 

@@ -4,17 +4,18 @@
 - ``index.csv``: a row an image: member (its name in the archive), id, split (train, val or test),
   label (0, 1, ...), sha256 (of the encoded image, 64 hex digits).
 - ``classes.csv``: a row a class: label (0, 1, ...), name.
+- ``unlabelled.csv``: a row an image without a class, to be predicted only: member, id, sha256.
 
 An id is a non-negative int64, unique in the data set. The random views of an image are addressed by
 its id, so an id belongs to the image and depends on nothing around it: Flowers-102 has the number
 in the file name; the source folder takes the first 63 bits of the SHA-256 of the file, so that one
-more image changes no other image's id, split or views.
+more image changes no other image's id or views.
 """
 
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -24,24 +25,14 @@ from pipeline.base.files import atomic
 from pipeline.data.tables import write_csv
 
 SPLITS = ("train", "val", "test")
-# How the names of image files end.
-SUFFIXES = (
-    ".avif",
-    ".bmp",
-    ".gif",
-    ".jfif",
-    ".jpeg",
-    ".jpg",
-    ".png",
-    ".tif",
-    ".tiff",
-    ".webp",
-)
 ARCHIVE = "images.tar"
 INDEX = "index.csv"
 CLASSES = "classes.csv"
+UNLABELLED = "unlabelled.csv"
 INDEX_COLUMNS = {"member": "str", "id": "int64", "split": "str", "label": "int64", "sha256": "str"}
 CLASS_COLUMNS = {"label": "int64", "name": "str"}
+UNLABELLED_COLUMNS = {"member": "str", "id": "int64", "sha256": "str"}
+LEFT_OUT_COLUMNS = ("file", "reason")
 
 
 @dataclass(frozen=True)
@@ -52,28 +43,38 @@ class RawData:
         archive: the images.
         index: columns member, id, split, label, sha256; see above.
         classes: names of the classes, in the order of the labels.
+        unlabelled: images to be predicted only: columns member, id, sha256.
+        left_out: files that are not used, and why: columns file, reason.
     """
 
     archive: Path
     index: pd.DataFrame
     classes: list[str]
+    unlabelled: pd.DataFrame = field(default_factory=lambda: _no_rows(UNLABELLED_COLUMNS))
+    left_out: pd.DataFrame = field(default_factory=lambda: _no_rows(LEFT_OUT_COLUMNS))
 
 
-def write_raw(folder: Path, archive: Path, index: pd.DataFrame, classes: list[str]) -> None:
-    """Write raw data into ``folder``; the arguments are those of :class:`RawData`.
+def _no_rows(columns: Iterable[str]) -> pd.DataFrame:
+    return pd.DataFrame(columns=list(columns))
+
+
+def write_raw(folder: Path, raw: RawData) -> None:
+    """Write raw data into ``folder``.
 
     The archive becomes a hard link if the file system allows it, otherwise a copy, so that no stage
     copies hundreds of megabytes. DVC may put a copy in its place afterwards.
     """
-    files = [folder / name for name in (ARCHIVE, INDEX, CLASSES)]
-    with atomic(*files) as (archive_file, index_file, classes_file):
+    classes = pd.DataFrame({"label": range(len(raw.classes)), "name": raw.classes})
+    files = [folder / name for name in (ARCHIVE, INDEX, CLASSES, UNLABELLED)]
+    with atomic(*files) as (archive_file, index_file, classes_file, unlabelled_file):
         archive_file.unlink(missing_ok=True)
         try:
-            os.link(archive, archive_file)
+            os.link(raw.archive, archive_file)
         except OSError:
-            shutil.copyfile(archive, archive_file)
-        write_csv(index_file, index[list(INDEX_COLUMNS)])
-        write_csv(classes_file, pd.DataFrame({"label": range(len(classes)), "name": classes}))
+            shutil.copyfile(raw.archive, archive_file)
+        write_csv(index_file, raw.index[list(INDEX_COLUMNS)])
+        write_csv(classes_file, classes)
+        write_csv(unlabelled_file, raw.unlabelled[list(UNLABELLED_COLUMNS)])
 
 
 def read_classes(folder: Path) -> list[str]:
@@ -87,6 +88,15 @@ def read_classes(folder: Path) -> list[str]:
     if table["label"].tolist() != list(range(len(table))):
         raise UserError(f"{path}: labels must be 0, 1, ... in this order")
     return table["name"].tolist()
+
+
+def read_unlabelled(folder: Path) -> pd.DataFrame:
+    """The images without a class: columns member, id, sha256.
+
+    Raises:
+        UserError: the table is missing or is not in the form above.
+    """
+    return _read_table(folder / UNLABELLED, UNLABELLED_COLUMNS)
 
 
 def read_index(folder: Path, sha256_optional: bool = False) -> pd.DataFrame:

@@ -15,24 +15,34 @@ from pipeline.models.files import Header
 TOLERANCE = 1e-3  # of a logit: onnxruntime sums in another order
 
 
+class _WithProbabilities(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.network(pixels)
+        return logits, logits.softmax(1)
+
+
 def export_onnx(path: Path, model: nn.Module, header: Header) -> None:
     """Write ``model`` as one ONNX file.
 
-    It maps ``pixels``, float32 [n, 3, crop, crop], to ``logits``, float32 [n, classes]. Its
-    metadata are two JSON values: ``classes``, a list of names, and ``transforms`` with resize,
-    crop (pixels), mean and std.
+    It maps ``pixels``, float32 [n, 3, crop, crop], to ``logits`` (calibrated) and
+    ``probabilities`` (their softmax), both float32 [n, classes]. Its metadata are two JSON values:
+    ``classes``, a list of names, and ``transforms`` with resize, crop (pixels), mean, std and fit.
 
     Args:
         model: in eval mode, on the CPU.
         header: of the model's file.
     """
     exported = torch.onnx.export(
-        model,
+        _WithProbabilities(model).eval(),
         (torch.zeros(2, 3, header.crop, header.crop),),
         dynamo=True,
         dynamic_shapes=({0: torch.export.Dim("n")},),
         input_names=["pixels"],
-        output_names=["logits"],
+        output_names=["logits", "probabilities"],
         external_data=False,
         verbose=False,
     )
@@ -44,6 +54,7 @@ def export_onnx(path: Path, model: nn.Module, header: Header) -> None:
         "crop": header.crop,
         "mean": header.mean,
         "std": header.std,
+        "fit": header.fit,
     }
     metadata = {"classes": json.dumps(header.classes), "transforms": json.dumps(transforms)}
     onnx.helper.set_model_props(proto, metadata)

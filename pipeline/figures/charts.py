@@ -255,6 +255,25 @@ def reliability(tables: Tables) -> Figure:
     return figure
 
 
+def risk_coverage(tables: Tables) -> Figure:
+    """Share of wrong answers if only the most confident ones are given, on validation images.
+
+    Args:
+        tables: by :func:`pipeline.training.calibration.risk_coverage`.
+    """
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for name, table in tables.items():
+        colour = colours(tables)[name]
+        axes.step(table["coverage"], table["risk"], where="post", color=colour, label=label(name))
+    axes.set(xlim=(0, 1), xlabel="share of the images with an answer", ylabel="wrong answers")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend()
+    return figure
+
+
 def few_images(table: pd.DataFrame) -> Figure:
     """Test accuracy by training images per class.
 

@@ -15,10 +15,15 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import atomic
 from pipeline.compute.device import set_precision
 from pipeline.data.images import Preprocessing
-from pipeline.models.freezing import classifier, fuse_frozen, section
+from pipeline.models.freezing import (
+    fuse_frozen,
+    section,
+    with_flip_averaging,
+    with_temperature,
+)
 from pipeline.models.frozen import FrozenBeginning, frozen_beginning
 from pipeline.models.networks import build, load_weights
-from pipeline.params import Initial, Mean, Precision, Side, Std
+from pipeline.params import Fit, Initial, Mean, Precision, Side, Std, is_colour
 
 
 class Header(BaseModel):
@@ -31,10 +36,13 @@ class Header(BaseModel):
         resize: short side of an image after resizing, pixels.
         crop: side of the central square, pixels.
         mean, std: subtracted from RGB in 0..1, and divided by.
+        fit: crop or pad, as in params.yaml.
         precision, flip_averaging: as in params.yaml.
         initial: backbone or random.
         trained: names of the trained modules; all others are the backbone's.
         parameters: their numbers, total and trainable.
+        temperature: the logits are divided by it before softmax (see fit_temperature).
+        sure_from: below this probability (0 to 1) the answer is "unsure".
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,16 +54,21 @@ class Header(BaseModel):
     crop: Side
     mean: Annotated[list[Mean], Field(min_length=3, max_length=3)]
     std: Annotated[list[Std], Field(min_length=3, max_length=3)]
+    fit: Fit
     precision: Precision
     flip_averaging: bool
     initial: Initial
     trained: list[str]
     parameters: dict[str, int]
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    sure_from: Annotated[float, Field(ge=0, le=1)]
 
     @model_validator(mode="after")
-    def crop_fits(self) -> "Header":
+    def fits_together(self) -> "Header":
         if self.crop > self.resize:
             raise ValueError(f"crop = {self.crop} is larger than resize = {self.resize}")
+        if self.fit == "pad" and not is_colour(self.mean):
+            raise ValueError(f"mean = {self.mean} is no colour to pad with")
         return self
 
 
@@ -70,12 +83,23 @@ class TrainedModel:
     def preprocessing(self) -> Preprocessing:
         """How an image becomes what the network sees."""
         header = self.header
-        return Preprocessing(header.resize, header.crop, header.mean, header.std)
+        return Preprocessing(header.resize, header.crop, header.mean, header.std, header.fit)
 
     def classifier(self, device: torch.device) -> nn.Module:
-        """The model as it is used: pixels [n, 3, crop, crop] to logits [n, classes]."""
-        header = self.header
-        return classifier(self.network, header.precision, header.flip_averaging, device)
+        """The model as it is used: pixels [n, 3, crop, crop] to calibrated logits [n, classes].
+
+        Softmax of calibrated logits gives probabilities that are right as often as they say.
+        """
+        network = fuse_frozen(section(self.network, 0, None)).to(device)
+        return self._as_used(set_precision(network, self.header.precision, device))
+
+    def exportable(self) -> nn.Module:
+        """:meth:`classifier` on the CPU in fp32, without fused layers."""
+        return self._as_used(self.network)
+
+    def _as_used(self, network: nn.Module) -> nn.Module:
+        averaged = with_flip_averaging(network, self.header.flip_averaging)
+        return with_temperature(averaged, self.header.temperature)
 
 
 def save_model(path: Path, network: nn.Module, header: Header) -> None:
@@ -138,4 +162,5 @@ def split_classifier(
         return FrozenBeginning([], 0), model.classifier(device)
     frozen = frozen_beginning(model.network, header.trained, others, header, device)
     rest = fuse_frozen(section(model.network, frozen.end, None)).to(device)
-    return frozen, set_precision(rest, header.precision, device)
+    rest = set_precision(rest, header.precision, device)
+    return frozen, with_temperature(rest, header.temperature)

@@ -12,7 +12,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import StochasticDepth
 
 from pipeline.base.errors import UserError
-from pipeline.compute.device import set_precision
 from pipeline.compute.processes import is_shared
 from pipeline.models.networks import head_name
 
@@ -216,21 +215,24 @@ class _FlipAveraged(nn.Module):
         return (self.network(pixels).float() + self.network(pixels.flip(-1)).float()) / 2
 
 
-def classifier(
-    model: nn.Module, precision: str, flip_averaging: bool, device: torch.device
-) -> nn.Module:
-    """A trained model as it is used: pixels [n, 3, side, side] to logits [n, classes].
+class _Calibrated(nn.Module):
+    def __init__(self, network: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.network = network
+        self.temperature = temperature
 
-    Args:
-        flip_averaging: take the mean of the logits of an image and of its mirror image.
-    """
-    network = set_precision(fuse_frozen(section(model, 0, None)).to(device), precision, device)
-    return with_flip_averaging(network, flip_averaging)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.network(inputs).float() / self.temperature
 
 
 def with_flip_averaging(network: nn.Module, flip_averaging: bool) -> nn.Module:
     """``network``, or the mean of its logits for an image and its mirror image."""
     return _FlipAveraged(network) if flip_averaging else network
+
+
+def with_temperature(network: nn.Module, temperature: float) -> nn.Module:
+    """``network`` with its logits divided by ``temperature``, so that softmax gives honest ones."""
+    return network if temperature == 1 else _Calibrated(network, temperature)
 
 
 class _Tracer(fx.Tracer):

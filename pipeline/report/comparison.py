@@ -23,6 +23,7 @@ Row = Mapping[Any, Any]  # a row of the comparison, by the names of the columns
 SETTINGS = {
     "resize": "short side of the images, pixels",
     "crop": "side of the crop, pixels",
+    "fit": "cropped or padded",
     "flip": "probability of a flip",
     "resized_crop": "resized crops",
     "flip_averaging": "averaged with the mirror image",
@@ -33,6 +34,7 @@ SETTINGS = {
     "schedule": "schedule of the learning rates",
     "warm_up": "warm-up, epochs",
     "label_smoothing": "label smoothing",
+    "class_weights": "weights of the classes",
 }
 
 

@@ -1,37 +1,27 @@
 """The report: one HTML page that holds everything it shows."""
 
-import base64
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
-from PIL import Image
 
-from pipeline.data.raw import SPLITS
 from pipeline.figures import charts
-from pipeline.figures.samples import probabilities, sample_rows
+from pipeline.figures.samples import probabilities
 from pipeline.figures.style import colours, label, svg
 from pipeline.report import analysis, comparison
-from pipeline.training.calibration import calibration_error, reliability
-
-SIDE = 128  # of a small image, pixels
+from pipeline.report.data import Data, section
+from pipeline.report.html import Cells, Picture, data_url, render, small
+from pipeline.training.calibration import calibration_error, reliability, risk_coverage
 
 # How much the page shows.
-SAMPLES = 18  # training images
 MISTAKES = 12  # images
 ONLY_RIGHT = 12  # images, of all approaches together
 CONFUSED = 10  # pairs of classes
 CLASSES = 10  # hardest, and as many easiest
-ALIKE = 5  # pairs of images
-IDENTICAL = 10  # groups of images
-
-Cells = list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -41,12 +31,11 @@ class Results:
     Attributes:
         table, differences: by :mod:`pipeline.report.comparison`.
         training_curves, comparison: figures by :mod:`pipeline.figures.charts`.
-        histories, per_class, predictions: tables of each approach, as the stages train and evaluate
-            write them.
-        dataset, top5, alike: as the stage explore writes them.
+        histories, per_class, predictions, validation: tables of each approach, as the stages train
+            and evaluate write them; evaluations: what evaluate says in numbers.
+        data: the raw data, and what the stage explore found in them.
+        top5: as the stage explore writes it.
         explained, pictures: table and folder of images, as the stage explain writes them.
-        classes: names, in the order of the labels.
-        index: of the raw data: columns member, id, split, label.
         square: from the id of an image to its central square, uint8 [crop, crop, 3].
         settings: sections of params.yaml, as YAML.
         digests: hex digits, by what they are of.
@@ -60,13 +49,12 @@ class Results:
     histories: Mapping[str, pd.DataFrame]
     per_class: Mapping[str, pd.DataFrame]
     predictions: Mapping[str, pd.DataFrame]
-    dataset: Mapping[str, Any]
+    validation: Mapping[str, pd.DataFrame]
+    evaluations: Mapping[str, Any]
+    data: Data
     top5: pd.DataFrame
-    alike: pd.DataFrame
     explained: pd.DataFrame
     pictures: Path
-    classes: Sequence[str]
-    index: pd.DataFrame
     square: Callable[[int], np.ndarray]
     settings: str
     digests: Mapping[str, str]
@@ -83,33 +71,16 @@ class Chart:
     rows: Cells
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A small image: its URL, the name of its class and its file, what else stands below it."""
-
-    source: str
-    class_name: str
-    file: str
-    note: str = ""
-
-
 def page(results: Results) -> str:
     """The page as HTML. Images and charts are inside it; it loads nothing and runs no script."""
-    environment = Environment(
-        loader=PackageLoader("pipeline.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     names = list(results.predictions)
     answer = analysis.answer(results.table, results.differences)
     test = _test_images(results)
     largest_class = test["label"].value_counts(normalize=True).max()
     bins = _reliability(results)
-    train = results.index[results.index["split"] == "train"]
-    samples = train.iloc[sample_rows(train["label"].to_numpy(), SAMPLES)]
-    return environment.get_template("report.html").render(
+    train = results.data.index[results.data.index["split"] == "train"]
+    return render(
+        "report.html",
         answer=answer[0].upper() + answer[1:],
         comparison=comparison.rows(results.table),
         notes=comparison.notes(results.table, results.differences, largest_class),
@@ -121,13 +92,10 @@ def page(results: Results) -> str:
         mistakes=_mistakes(results),
         explained=_explained(results),
         classes=_classes(results),
-        calibration={name: f"{calibration_error(table):.1%}" for name, table in bins.items()},
+        calibration={name: _calibration(results, name, bins[name]) for name in names},
+        sure={name: _sure(results, name) for name in names},
         first=_picture(results, train["id"].iloc[0]),
-        samples=[_picture(results, image_id) for image_id in samples["id"]],
-        alike=_alike(results),
-        dataset=results.dataset,
-        splits=[[name, *map(str, results.dataset[name].values())] for name in SPLITS],
-        most_groups=IDENTICAL,
+        data=section(results.data),
         settings=results.settings,
         digests=results.digests,
         versions=results.versions,
@@ -161,6 +129,14 @@ def _charts(results: Results, bins: Mapping[str, pd.DataFrame]) -> dict[str, Cha
         for name, table in bins.items()
         for row in table.itertuples()
     ]
+    risks = _risk_coverage(results)
+    steps = [
+        [label(name), f"{row.coverage:.0%}", f"{row.confidence:.1%}", f"{row.risk:.1%}"]
+        for name, table in risks.items()
+        for row in table.iloc[
+            np.linspace(0, len(table) - 1, min(11, len(table))).astype(int)
+        ].itertuples()
+    ]
     top5 = [[row["class"], f"{row['probability']:.1%}"] for row in results.top5.to_dict("records")]
     return {
         "comparison": _chart(
@@ -188,6 +164,12 @@ def _charts(results: Results, bins: Mapping[str, pd.DataFrame]) -> dict[str, Cha
             ["approach", "confidence", "images", "mean confidence", "accuracy"],
             calibration,
         ),
+        "risk_coverage": _chart(
+            charts.risk_coverage(risks),
+            "Wrong answers if only confident ones are given, on the validation images",
+            ["approach", "share of the images", "confidence from", "wrong answers"],
+            steps,
+        ),
         "top5": _chart(
             probabilities(results.top5),
             "Most probable classes of the first training image before training",
@@ -201,33 +183,60 @@ def _chart(figure: Figure, name: str, head: list[str], rows: Cells) -> Chart:
     return Chart(name, svg(figure, name), head, rows)
 
 
+def _calibration(results: Results, name: str, bins: pd.DataFrame) -> dict[str, str]:
+    """Calibration error on the test images before and after the temperature, and that itself."""
+    before = results.evaluations[name]["test"]["uncalibrated_calibration_error"]
+    return {
+        "before": f"{before:.1%}",
+        "after": f"{calibration_error(bins):.1%}",
+        "temperature": f"{results.evaluations[name]['temperature']:.2f}",
+    }
+
+
+def _sure(results: Results, name: str) -> dict[str, str]:
+    """From which confidence on a model is sure, and what that means for the test images."""
+    least = results.evaluations[name]["sure_from"]
+    test = results.predictions[name]
+    sure = test[test["confidence"] >= least]
+    right = (sure["label"] == sure["prediction"]).mean() if len(sure) else 0.0
+    return {
+        "from": f"{least:.1%}",
+        "answered": f"{len(sure) / len(test):.0%}",
+        "right": f"{right:.1%}" if len(sure) else "none",
+    }
+
+
+def _risk_coverage(results: Results) -> dict[str, pd.DataFrame]:
+    return {
+        name: risk_coverage(table["confidence"].to_numpy(), _correct(table))
+        for name, table in results.validation.items()
+    }
+
+
+def _correct(table: pd.DataFrame) -> np.ndarray:
+    return (table["label"] == table["prediction"]).to_numpy()
+
+
 def _reliability(results: Results) -> dict[str, pd.DataFrame]:
     bins = {}
     for name, table in results.predictions.items():
-        correct = (table["label"] == table["prediction"]).to_numpy()
-        bins[name] = reliability(table["confidence"].to_numpy(), correct)
+        bins[name] = reliability(table["confidence"].to_numpy(), _correct(table))
     return bins
 
 
-def _data_url(jpeg: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-
-
 def _picture(results: Results, image_id: int, note: str = "") -> Picture:
-    """An image of any split, made small."""
-    file = io.BytesIO()
-    square = Image.fromarray(results.square(int(image_id)))
-    square.resize((SIDE, SIDE)).save(file, "JPEG", quality=75, optimize=True)
-    row = results.index[results.index["id"] == image_id].iloc[0]
-    class_name = results.classes[row["label"]]
-    return Picture(_data_url(file.getvalue()), class_name, row["member"], note)
+    """The central square of an image of any split, made small."""
+    index = results.data.index
+    row = index[index["id"] == image_id].iloc[0]
+    class_name = results.data.classes[row["label"]]
+    return Picture(small(results.square(int(image_id))), class_name, row["member"], note)
 
 
 def _mistakes(results: Results) -> list[Picture]:
     test = _test_images(results)
     pictures = []
     for mistake in analysis.mistakes(results.predictions, MISTAKES).to_dict("records"):
-        predicted = results.classes[mistake["prediction"]]
+        predicted = results.data.classes[mistake["prediction"]]
         approach = label(mistake["approach"])
         note = f": {approach} predicts {predicted} ({mistake['confidence']:.1%})"
         pictures.append(_picture(results, test["id"].iloc[mistake["row"]], note))
@@ -246,7 +255,7 @@ def _only_right(results: Results) -> dict[str, dict[str, Any]]:
         others = [table for key, table in results.predictions.items() if key != name]
         pictures = []
         for row in rows[:count] if others else []:
-            predicted = results.classes[others[0]["prediction"].iloc[row]]
+            predicted = results.data.classes[others[0]["prediction"].iloc[row]]
             note = f" (predicted: {predicted})"
             pictures.append(_picture(results, test["id"].iloc[row], note))
         found[name] = {"count": len(rows), "images": pictures}
@@ -265,7 +274,7 @@ def _confused(results: Results) -> list[dict[str, Any]]:
                 pictures.append(_picture(results, test["id"].iloc[row], " (mistaken)"))
             elif len(of_class):
                 pictures.append(_picture(results, test["id"].iloc[of_class[0]]))
-        names = [results.classes[class_id] for class_id in pair.classes]
+        names = [results.data.classes[class_id] for class_id in pair.classes]
         pairs.append({"names": names, "times": pair.times, "images": pictures})
     return pairs
 
@@ -286,22 +295,8 @@ def _explained(results: Results) -> list[dict[str, Any]]:
 
 
 def _saved_picture(results: Results, file_name: str, words: str) -> dict[str, str]:
-    source = _data_url((results.pictures / file_name).read_bytes())
+    source = data_url((results.pictures / file_name).read_bytes())
     return {"source": source, "words": words}
-
-
-def _alike(results: Results) -> list[dict[str, Any]]:
-    """The most alike pairs of a training and a test image: cosine, whether of one class, images."""
-    ids = results.index.set_index("member")["id"]
-    pairs = []
-    for row in results.alike.head(ALIKE).to_dict("records"):
-        pictures = [
-            _picture(results, ids[row["train"]], " (training)"),
-            _picture(results, ids[row["test"]], " (test)"),
-        ]
-        cosine = f"{row['cosine']:.4f}"
-        pairs.append({"cosine": cosine, "same_class": row["same_class"], "images": pictures})
-    return pairs
 
 
 def _classes(results: Results) -> dict[str, Cells]:
@@ -317,7 +312,7 @@ def _classes(results: Results) -> dict[str, Cells]:
         if len(chosen):
             tables[title] = [
                 [
-                    results.classes[class_id],
+                    results.data.classes[class_id],
                     str(sizes[class_id]),
                     *(f"{value:.0%}" for value in accuracy.loc[class_id]),
                 ]

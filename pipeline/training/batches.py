@@ -35,6 +35,26 @@ class TrainingRows:
         return len(self.rows)
 
 
+def weights_of_classes(kind: str, labels: np.ndarray, classes: int) -> np.ndarray | None:
+    """The weight of each class in the loss, float32 [classes]; None if all images weigh the same.
+
+    Balanced is n / (k * images of the class), where k classes have images: the formula of
+    scikit-learn's ``class_weight="balanced"``, with which all classes weigh the same. A class
+    without an image has the weight 0.
+
+    Args:
+        kind: none or balanced.
+        labels: of the images that are trained on, int64 [n].
+    """
+    if kind == "none":
+        return None
+    counts = np.bincount(labels, minlength=classes)
+    weights = np.zeros(classes, np.float32)
+    has_images = counts > 0
+    weights[has_images] = len(labels) / (has_images.sum() * counts[has_images])
+    return weights
+
+
 def limit_images_per_class(
     ids: np.ndarray, labels: np.ndarray, limit: int | str, seed: int
 ) -> TrainingRows:

@@ -32,7 +32,7 @@ DRAWS = 2  # purpose of the random addresses of dropout and stochastic depth
 
 # A row of the history: epoch, train_loss, train_accuracy, val_loss, val_accuracy. Losses are mean
 # cross-entropy in nats, accuracies fractions. Those of training are means over the batches as they
-# were (augmented, weights moving, labels smoothed).
+# were (augmented, weights moving, labels smoothed, classes weighted).
 Epoch = dict[str, float]
 
 
@@ -44,12 +44,14 @@ class Data:
         train, val: what the trained part of the network takes.
         rows: of the training split, with their labels.
         val_labels: int64 [n].
+        class_weights: of the loss in training, float32 [classes], or None.
     """
 
     train: Inputs
     val: Inputs
     rows: TrainingRows
     val_labels: np.ndarray
+    class_weights: np.ndarray | None = None
 
 
 class SharedAdamW(torch.optim.AdamW):
@@ -163,10 +165,18 @@ def train_epoch(
     sizes: list[int] = []
     batches = batch_rows(len(data.rows), recipe.batch_size, recipe.seed, epoch)
     inputs = data.train.epoch(epoch)
-    for step, batch in enumerate(read_ahead(batches, data.rows, inputs, device)):
+    weights = data.class_weights
+    weights_on_device = None if weights is None else torch.from_numpy(weights).to(device)
+    for step, batch in enumerate(read_ahead(batches, data.rows, inputs, device, weights)):
         torch.manual_seed(seed_of([DRAWS, recipe.seed, epoch, step]))  # of dropout, on every device
         outputs = network(batch.images).float()
-        loss = cross_entropy(outputs, batch.labels, label_smoothing=recipe.label_smoothing)
+        # With weights torch divides by their sum over the images, not by the number of images.
+        loss = cross_entropy(
+            outputs,
+            batch.labels,
+            weight=weights_on_device,
+            label_smoothing=recipe.label_smoothing,
+        )
         loss = loss * batch.weight
 
         optimizer.zero_grad()
@@ -211,12 +221,19 @@ class TrainingBatch:
 
 
 def read_ahead(
-    batches: list[np.ndarray], rows: TrainingRows, inputs: Batch, device: torch.device
+    batches: list[np.ndarray],
+    rows: TrainingRows,
+    inputs: Batch,
+    device: torch.device,
+    class_weights: np.ndarray | None = None,
 ) -> Iterator[TrainingBatch]:
     """The batches of an epoch; the next ones are read while the network computes."""
 
     def read(places: np.ndarray) -> TrainingBatch:
         own, weight = share_of(places)
+        if class_weights is not None and weight:
+            share = class_weights[rows.labels[own]].sum(dtype=np.float64)
+            weight = float(share / class_weights[rows.labels[places]].sum(dtype=np.float64))
         labels = to_device(torch.from_numpy(rows.labels[own]), device)
         return TrainingBatch(inputs(rows.rows[own]), labels, weight)
 

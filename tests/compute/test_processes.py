@@ -104,8 +104,9 @@ from tests.small import HEAD, small_recipe, small_training, write_small_data
 folder = Path(sys.argv[1])
 folder.mkdir(exist_ok=True)
 device = setup_torch("cpu", 1)
-images = write_small_data(folder, {"train": 21, "val": 40})  # three chunks, which they share
-recipe = small_recipe(HEAD, epochs=2, batch_size=5)  # the last batch has one image for three
+images = write_small_data(folder, {"train": 22, "val": 40})  # three chunks, which they share
+# The last batch has two images for three.
+recipe = small_recipe(HEAD, epochs=2, batch_size=5, class_weights=sys.argv[2])
 training = small_training(images, recipe, Cache(folder / "cache", 10**9))
 before = logits(training.network.eval(), training.data.val)
 state = Checkpoint(folder / "state", "0" * 64)
@@ -116,7 +117,7 @@ if is_first():
 """
 
 
-def run_shared(folder: Path, size: int) -> Any:
+def run_shared(folder: Path, size: int, class_weights: str) -> Any:
     """Run ``SHARED`` in ``size`` processes, as a launcher would start them."""
     folder.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -124,7 +125,7 @@ def run_shared(folder: Path, size: int) -> Any:
     variables = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", SHARED, str(folder / str(rank))],
+            [sys.executable, "-c", SHARED, str(folder / str(rank)), class_weights],
             cwd=PROJECT,
             env=environment() | ({"RANK": str(rank)} | variables if size > 1 else {}),
             stderr=subprocess.PIPE,
@@ -142,11 +143,12 @@ def run_shared(folder: Path, size: int) -> Any:
 
 
 @pytest.mark.slow
-def test_three_processes_train_and_evaluate_as_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_three_processes_train_and_evaluate_as_one(tmp_path: Path, class_weights: str) -> None:
     """Evaluation to the bit; training but for the order of sums."""
     assert "RANK" not in os.environ
-    before, after, history = run_shared(tmp_path / "one", 1)
-    shared_before, shared_after, shared_history = run_shared(tmp_path / "three", 3)
+    before, after, history = run_shared(tmp_path / "one", 1, class_weights)
+    shared_before, shared_after, shared_history = run_shared(tmp_path / "three", 3, class_weights)
     assert torch.equal(shared_before, before)
     torch.testing.assert_close(shared_after, after, rtol=0, atol=1e-5)
     assert not torch.equal(after, before)

@@ -15,7 +15,7 @@ from pipeline.base.cache import GIGABYTE, Cache
 from pipeline.base.errors import UserError
 from pipeline.data import pixels
 from pipeline.data.archive import Archive
-from pipeline.data.images import central, decode, resize
+from pipeline.data.images import central, decode, fitted
 from pipeline.data.pixels import Pixels, read_split
 from tests.conftest import jpeg, write_archive
 from tests.small import COUNTS, PREPROCESSING, SmallData, flip_bit, write_small_data
@@ -56,10 +56,10 @@ def as_next_run(cache: Cache) -> Cache:
     return Cache(cache.folder, cache.limit)
 
 
-def expected(data: SmallData, name: str, row: int) -> np.ndarray:
+def expected(data: SmallData, name: str, row: int, fit: str = "crop") -> np.ndarray:
     """An image of train, whole, or the central square of another."""
     encoded = data.archive.read(data.splits[name].members[row])
-    image = resize(decode(encoded, "x"), PREPROCESSING.resize)
+    image = fitted(decode(encoded, "x"), replace(PREPROCESSING, fit=fit))
     return np.asarray(image if name == "train" else central(image, PREPROCESSING.crop))
 
 
@@ -68,7 +68,8 @@ def assert_right(found: Pixels, data: SmallData) -> None:
     name = found.split.name
     rows = np.random.default_rng(0).permutation(len(found.split))
     for row in rows:
-        assert np.array_equal(found.image(row), expected(data, name, row))
+        image = expected(data, name, row, found.preprocessing.fit)
+        assert np.array_equal(found.image(row), image)
 
 
 def test_a_split_is_the_rows_of_the_index_in_their_order() -> None:
@@ -89,15 +90,16 @@ def test_a_split_is_the_rows_of_the_index_in_their_order() -> None:
     assert split.ids.dtype == split.labels.dtype == np.int64
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad"])
 @pytest.mark.parametrize("name", ["train", "val"])
 def test_images_are_decoded_once_and_the_same_after_that(
-    data: SmallData, cache: Cache, decoded: list[str], name: str
+    data: SmallData, cache: Cache, decoded: list[str], name: str, fit: str
 ) -> None:
-    assert_right(data.pixels(name, cache), data)
+    assert_right(data.pixels(name, cache, fit), data)
     assert sorted(decoded) == sorted(data.splits[name].members)
     assert len(cache.files()) == -(-COUNTS[name] // SHARD)
     decoded.clear()
-    assert_right(data.pixels(name, as_next_run(cache)), data)
+    assert_right(data.pixels(name, as_next_run(cache), fit), data)
     assert not decoded
 
 
@@ -228,12 +230,20 @@ def test_the_key_is_of_all_that_determines_the_pixels(
     assert train.key(1, 9) != key
     others = [
         replace(train, preprocessing=replace(PREPROCESSING, resize=21)),
+        replace(train, preprocessing=replace(PREPROCESSING, fit="pad")),
         replace(train, split=replace(split, name="val")),  # of which squares are kept
         replace(train, split=replace(split, digests=["0" * 64, *split.digests[1:]])),
         replace(train, split=replace(split, digests=split.digests[::-1])),
     ]
     assert all(other.key(0, 8) != key for other in others)
-    assert replace(train, preprocessing=replace(PREPROCESSING, crop=17)).key(0, 8) == key
+    for unseen in ({"crop": 17}, {"mean": [0.5, 0.5, 0.5]}):
+        assert replace(train, preprocessing=replace(PREPROCESSING, **unseen)).key(0, 8) == key
+        padded = replace(PREPROCESSING, fit="pad")
+        keys = [
+            replace(train, preprocessing=size).key(0, 8)
+            for size in (padded, replace(padded, **unseen))  # side and colour of what is padded
+        ]
+        assert keys[0] != keys[1]
     val = data.pixels("val", cache)
     cropped = replace(val, preprocessing=replace(PREPROCESSING, crop=17))
     assert cropped.key(0, 8) != val.key(0, 8)
@@ -244,3 +254,4 @@ def test_the_key_is_of_all_that_determines_the_pixels(
 def test_the_largest_size_is_that_of_photographs(data: SmallData, cache: Cache) -> None:
     assert data.pixels("train", cache).largest_size() == 3 * 20 * 30 * COUNTS["train"]
     assert data.pixels("val", cache).largest_size() == 3 * 16 * 16 * COUNTS["val"]
+    assert data.pixels("train", cache, "pad").largest_size() == 3 * 20 * 20 * COUNTS["train"]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.base.errors import UserError
-from pipeline.data.raw import read_classes, read_index, write_raw
+from pipeline.data.raw import RawData, read_classes, read_index, write_raw
 from pipeline.params import Images, Params, Shares
 from stages import images
 from tests.conftest import jpeg
@@ -31,7 +31,7 @@ def archive(tmp_path: Path) -> Path:
 
 def test_raw_data_is_written_and_read(tmp_path: Path, archive: Path) -> None:
     raw = tmp_path / "raw"
-    write_raw(raw, archive, INDEX, ["rose", "NA"])
+    write_raw(raw, RawData(archive, INDEX, ["rose", "NA"]))
     assert read_index(raw).equals(INDEX)
     assert read_classes(raw) == ["rose", "NA"]
     assert (raw / "images.tar").samefile(archive), "a second copy was made"
@@ -55,7 +55,7 @@ def test_raw_data_is_written_and_read(tmp_path: Path, archive: Path) -> None:
 def test_an_index_in_another_form_is_refused(
     tmp_path: Path, archive: Path, change: dict[str, Any], message: str
 ) -> None:
-    write_raw(tmp_path, archive, INDEX.assign(**change), ["rose", "lily"])
+    write_raw(tmp_path, RawData(archive, INDEX.assign(**change), ["rose", "lily"]))
     with pytest.raises(UserError, match=message):
         read_index(tmp_path)
 
@@ -63,7 +63,7 @@ def test_an_index_in_another_form_is_refused(
 def test_other_columns_are_refused_but_tables_by_hand_may_lack_sha256(
     tmp_path: Path, archive: Path
 ) -> None:
-    write_raw(tmp_path, archive, INDEX, ["rose", "lily"])
+    write_raw(tmp_path, RawData(archive, INDEX, ["rose", "lily"]))
     by_hand = INDEX.drop(columns="sha256")
     by_hand.to_csv(tmp_path / "index.csv", index=False)
     assert read_index(tmp_path, sha256_optional=True).equals(by_hand)
@@ -96,4 +96,6 @@ def test_the_stage_images_leaves_raw_data_and_nothing_else(
     images.main(Params.model_construct(images=settings))
     assert len(read_index(Path("data/raw"))) == 6
     files = {path.as_posix() for path in Path("data").rglob("*") if path.is_file()}
-    assert files == {"data/raw/images.tar", "data/raw/index.csv", "data/raw/classes.csv"}
+    names = ("images.tar", "index.csv", "classes.csv", "unlabelled.csv")
+    assert files == {f"data/raw/{name}" for name in names}
+    assert Path("report/left_out.csv").read_text() == "file,reason\n"

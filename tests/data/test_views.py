@@ -112,6 +112,22 @@ def test_views_of_training_are_the_crops_of_the_images(pixels: Pixels) -> None:
     assert flips == {False, True}
 
 
+@pytest.mark.parametrize("augmentation", [AUGMENTATION, RESIZED])
+def test_views_of_training_are_parts_of_the_padded_images(
+    data: SmallData, tmp_path: Path, augmentation: Augmentation
+) -> None:
+    views = data.views("train", Cache(tmp_path, 10**9), augmentation, fit="pad")
+    whole = {tuple(views.pixels.image(row).shape) for row in range(len(views))}
+    assert whole == {(20, 20, 3)}
+    seen = views.squares(np.arange(len(views)), epoch=1).numpy()
+    assert len(np.unique(seen, axis=0)) == len(views)
+    if augmentation is RESIZED:
+        return
+    for row in ROWS:
+        crop = random_crop(0, 1, int(views.pixels.split.ids[row]), 20, 20, SIDE, 0.5)
+        assert np.array_equal(seen[row], cut(views.pixels.image(row), crop))
+
+
 def test_resized_views_are_the_pixels_that_torchvision_makes(pixels: Pixels) -> None:
     squares = Views(pixels, CPU, RESIZED).squares(ROWS, epoch=3)
     for row, square in zip(ROWS, squares.numpy(), strict=True):
@@ -223,6 +239,7 @@ def test_the_key_is_of_all_that_determines_the_views(pixels: Pixels) -> None:
         key(pixels, replace(AUGMENTATION, resized_crop=(16, 0.4))),
         key(changed(pixels, resize=21)),
         key(changed(pixels, crop=17)),
+        key(changed(pixels, fit="pad")),
         key(changed(pixels, mean=[0.5, 0.5, 0.5])),
         key(changed(pixels, std=[0.5, 0.5, 0.5])),
         key(replace(pixels, split=replace(split, ids=split.ids + 1))),

@@ -22,11 +22,14 @@ HEADER = Header(
     crop=32,
     mean=[0.5, 0.4, 0.3],
     std=[0.2, 0.3, 0.4],
+    fit="crop",
     precision="fp32",
     flip_averaging=False,
     initial="backbone",
     trained=["fc"],
     parameters={"total": 2, "trainable": 1},
+    temperature=1.0,
+    sure_from=0.0,
 )
 
 
@@ -58,8 +61,9 @@ def test_it_computes_the_same_for_any_number_of_images(
 ) -> None:
     pixels, logits = images_and_logits(model, count)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    (found,) = session.run(["logits"], {"pixels": pixels})
+    found, probabilities = session.run(["logits", "probabilities"], {"pixels": pixels})
     np.testing.assert_allclose(found, logits.numpy(), atol=1e-5)
+    np.testing.assert_allclose(probabilities, logits.softmax(1).numpy(), atol=1e-5)
     assert check_onnx(file, pixels, logits) < 1e-5
 
 
@@ -73,6 +77,7 @@ def test_metadata_say_how_to_use_it_and_nothing_of_this_machine(file: Path) -> N
             "crop": 32,
             "mean": [0.5, 0.4, 0.3],
             "std": [0.2, 0.3, 0.4],
+            "fit": "crop",
         },
     }
     for text in (b".py", str(Path.cwd()).encode()):

@@ -8,6 +8,7 @@ that they are meant for.
 import bz2
 import contextlib
 import gzip
+import hashlib
 import io
 import json
 import lzma
@@ -17,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from unittest.mock import patch
 
@@ -31,15 +32,19 @@ from torch import nn
 
 from pipeline.base.errors import UserError
 from pipeline.data.archive import Archive, read_tar
-from pipeline.data.images import FORMATS, Preprocessing, central_square
+from pipeline.data.images import FORMATS, Preprocessing, central_square, decode, examine
 from pipeline.data.raw import read_index, write_raw
 from pipeline.models import files
 from pipeline.models.networks import load_weights, read_backbone
-from pipeline.params import Images, Shares, load_params, read_yaml
+from pipeline.params import Columns, Images, Shares, load_params, read_yaml
 from pipeline.predict import predictions
 from pipeline.sources import flowers102, folder
+from pipeline.sources.layout import read_folders
+from pipeline.sources.table import read_names as read_class_names
+from pipeline.sources.table import read_places, read_table
 from pipeline.training.checkpoint import Checkpoint
 from stages._removed import discard_removed
+from tests.deep import FLOAT, SIGNED, png, pnm, tiff
 from tools.sandbox import PROJECT
 
 BREAK = b"%%%"  # between the two files of a target that reads two
@@ -105,13 +110,20 @@ def repair_tar(data: bytes) -> bytes:
     return COMPRESSIONS[(kind >> 1) % 4](bytes(content))
 
 
+def pixel(name: str) -> bytes:
+    """An image of one pixel, in the colour of a name."""
+    content = io.BytesIO()
+    Image.new("RGB", (1, 1), tuple(hashlib.sha256(name.encode()).digest()[:3])).save(content, "GIF")
+    return content.getvalue()
+
+
 def tars() -> list[bytes]:
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name in [*MEMBERS, "train/a/" + "é" * 60]:
             member = tarfile.TarInfo(name)
-            member.size = len(name)
-            tar.addfile(member, io.BytesIO(name.encode()))
+            member.size = len(pixel(name))
+            tar.addfile(member, io.BytesIO(pixel(name)))
         link = tarfile.TarInfo("link.png")
         link.type = tarfile.SYMTYPE
         link.linkname = "a"
@@ -123,9 +135,9 @@ def zips() -> list[bytes]:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for place, name in enumerate([*MEMBERS, "a/", "read me.txt"]):
-            text = "" if name.endswith("/") else name
+            image = b"" if name.endswith("/") else pixel(name)
             compression = ZIP_COMPRESSIONS[place % len(ZIP_COMPRESSIONS)]
-            archive.writestr(zipfile.ZipInfo(name), text, compression)
+            archive.writestr(zipfile.ZipInfo(name), image, compression)
     return [content.getvalue()]
 
 
@@ -133,8 +145,12 @@ def repair_archive(data: bytes) -> bytes:
     return data if data[:2] == b"PK" else repair_tar(data)
 
 
+def _is_member(name: str, head: bytes) -> bool:
+    return name in MEMBERS
+
+
 def read_in_order(data: bytes, directory: Path) -> None:
-    list(read_tar(write(directory / "x.tgz", data), MEMBERS.__contains__))
+    list(read_tar(write(directory / "x.tgz", data), _is_member))
 
 
 def read_at_random(data: bytes, directory: Path) -> None:
@@ -142,7 +158,7 @@ def read_at_random(data: bytes, directory: Path) -> None:
     path = write(directory / "x.tgz", data)
     with Archive(path) as archive:
         contents = {name: archive.read(name) for name in reversed(MEMBERS)}
-    in_order = dict(read_tar(path, MEMBERS.__contains__))
+    in_order = {entry.name: entry.content for entry in read_tar(path, _is_member)}
     assert contents == {name: in_order[name] for name in MEMBERS}
 
 
@@ -151,11 +167,42 @@ def read_folder(data: bytes, directory: Path) -> None:
     path = write(directory / "archive", data)
     images = Images(source="folder", path=str(path), split=SHARES)
     raw = folder.read(images, directory / "scratch", print)
-    write_raw(directory, raw.archive, raw.index, raw.classes)
+    write_raw(directory, raw)
     assert read_index(directory).equals(raw.index)
     with Archive(raw.archive) as archive:
         for member in raw.index["member"]:
             archive.read(member)
+
+
+def read_names(data: bytes, _: Path) -> None:
+    """Paths of images, a line each: every image has a place or a reason."""
+    names = {line for line in data.decode("utf-8", "replace").splitlines() if line.strip("/.")}
+    names = {PurePosixPath(name).as_posix().lstrip("/") for name in names}
+    for innermost, grouped in ((False, False), (True, True)):
+        layout = read_folders(sorted(names), Path("x"), innermost, grouped)
+        assert layout.places.keys() | layout.left_out.keys() == names
+        assert not layout.places.keys() & layout.left_out.keys()
+
+
+def read_labels(data: bytes, _: Path) -> None:
+    """The first byte says the kind of table."""
+    suffix = (".csv", ".tsv", ".jsonl", ".json")[data[0] % 4 if data else 0]
+    table = read_table(f"x{suffix}", data[1:])
+    if table is not None:
+        read_places([table], MEMBERS, Path("x"), Columns())
+    read_class_names({f"x{suffix}": data[1:]}, ["1", "2"])
+
+
+def label_tables() -> list[bytes]:
+    rows = [f"{name},{name[-7]},{name.split('/')[0]}" for name in MEMBERS]
+    text = "\n".join(["file,label,split", *rows, ""])
+    lines = [json.dumps({"file_name": name, "label": name[-7]}) for name in MEMBERS]
+    return [
+        b"\0" + text.encode(),
+        b"\1" + text.replace(",", "\t").encode(),
+        b"\2" + "\n".join(lines).encode(),
+        b'\3{"1": "rose", "2": "lily"}',
+    ]
 
 
 def read_tables(data: bytes, directory: Path) -> None:
@@ -231,6 +278,29 @@ def images() -> list[bytes]:
     return encoded
 
 
+def deep_images() -> list[bytes]:
+    """More than 8 bits a channel."""
+    colour = np.arange(16 * 12 * 4, dtype=np.uint16).reshape(12, 16, 4)
+    grey = colour[..., 0]
+    whole = [png(grey, (4,)), png(colour[..., :2]), png(colour[..., :3], (0, 1, 2)), png(colour)]
+    texts = [pnm(values, 65535, is_text=True) for values in (grey, colour[..., :3])]
+    tiffs = [tiff(colour), tiff(grey.astype(np.uint32)), tiff(grey.astype(np.int16) - 9, SIGNED)]
+    floats = [tiff(grey.astype(np.float32), FLOAT, order=order) for order in "<>"]
+    return [*whole, *texts, *tiffs, *floats, tiff(colour, is_planar=True, is_compressed=True)]
+
+
+def read_image(data: bytes, _: Path) -> None:
+    """Examining never fails, and says what decoding does."""
+    seen = examine(data)
+    assert isinstance(seen.is_image, bool)
+    assert not (seen.fault and seen.scaled)
+    if seen.fault:
+        assert seen.fault.isprintable()
+        assert len(seen.fault) < 300
+    else:
+        assert decode(data, "x").mode == "RGB"
+
+
 # Weights and models.
 
 STATE = {"weight": torch.ones(3, 2), "bias": torch.ones(3, dtype=torch.float16)}
@@ -242,11 +312,14 @@ MODEL: dict[str, Any] = {
     "crop": 32,
     "mean": [0.5, 0.5, 0.5],
     "std": [0.2, 0.2, 0.2],
+    "fit": "crop",
     "precision": "fp32",
     "flip_averaging": False,
     "initial": "backbone",
     "trained": ["fc"],
     "parameters": {"total": 2, "trainable": 1},
+    "temperature": 1.0,
+    "sure_from": 0.0,
 }
 
 
@@ -314,10 +387,10 @@ def read_model(data: bytes, directory: Path) -> None:
     """As predict does."""
     photo = directory / "photo.png"
     if not photo.exists():
-        photo.write_bytes(images()[4])
+        photo.write_bytes(images()[FORMATS.index("PNG")])
     with patch.object(files, "build", build_tiny):
         model = files.load_model(write(directory / "model.safetensors", data))
-    for answer in predictions(model, [photo]):
+    for answer in predictions(model, [photo], torch.device("cpu")):
         assert not answer.fault
         json.dumps([" ".join(row["class"].split()) for row in answer.classes])
 
@@ -371,9 +444,12 @@ TARGETS = {
     "tar": Target(read_in_order, tars, repair_tar),
     "archive": Target(read_at_random, tars, repair_tar),
     "folder": Target(read_folder, lambda: [*zips(), *tars()], repair_archive),
+    "layout": Target(read_names, lambda: ["\n".join(MEMBERS).encode(), b"a/train/1\na/test/2"]),
+    "labels": Target(read_labels, label_tables),
     "index": Target(read_tables, tables),
     "matlab": Target(read_matlab, lambda: [b"MATLAB 5.0 MAT-file"]),
     "image": Target(lambda data, _: central_square(data, "x", PREPROCESSING), images, repair_png),
+    "examine": Target(read_image, lambda: [*images(), *deep_images()], repair_png),
     "safetensors": Target(
         read_weights, lambda: [safetensors.torch.save(STATE)], repair_safetensors
     ),

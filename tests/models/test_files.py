@@ -1,6 +1,7 @@
 """A model's file holds all that is needed to use it, and what it says holds wherever it is used."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,9 @@ def test_a_saved_model_comes_back_whole(network: nn.Module, tmp_path: Path) -> N
     assert weights_digest(model.network.state_dict()) == weights_digest(network.state_dict())
     size = model.preprocessing
     assert (size.resize, size.crop) == (HEADER.resize, HEADER.crop)
-    assert (size.mean, size.std) == (HEADER.mean, HEADER.std)
+    assert (size.mean, size.std, size.fit) == (HEADER.mean, HEADER.std, HEADER.fit)
+    padded = TrainedModel(network, changed(fit="pad"))
+    assert padded.preprocessing == replace(size, fit="pad")
 
 
 def test_the_bytes_of_a_file_are_those_of_the_model(network: nn.Module, tmp_path: Path) -> None:
@@ -70,6 +73,8 @@ def rewrite(path: Path, header: Any, **tensors: torch.Tensor) -> None:
         ({}, {}, r"\(approach: Field required\)"),
         (HEADER.model_dump() | {"pooled": None}, {}, "pooled: Extra inputs are not permitted"),
         (HEADER.model_dump() | {"precision": "fp8"}, {}, "precision: Input should be 'fp32', "),
+        (HEADER.model_dump(exclude={"fit"}), {}, r"\(fit: Field required\)"),
+        (HEADER.model_dump() | {"fit": "pad", "mean": [2, 0, 0]}, {}, "is no colour to pad with"),
         (HEADER.model_dump() | {"classes": []}, {}, "classes: List should have at least 1 item"),
         (HEADER.model_dump() | {"classes": ["a"]}, {}, r"fc\.weight is \[3, 1024\] in place of"),
         (HEADER.model_dump() | {"network": "resnet19"}, {}, "torchvision has no such network"),

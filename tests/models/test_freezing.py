@@ -11,7 +11,6 @@ from pipeline.base.errors import UserError
 from pipeline.models import freezing
 from pipeline.models.freezing import (
     PartlyTrained,
-    classifier,
     frozen_place,
     fuse_frozen,
     resolve_learning_rates,
@@ -21,7 +20,7 @@ from pipeline.models.freezing import (
 from pipeline.models.networks import new_network
 from pipeline.params import load_params
 from tests.conftest import NETWORK
-from tests.small import BLOCK_AND_HEAD, CPU, small_network
+from tests.small import BLOCK_AND_HEAD, small_network
 from tools.sandbox import PROJECT
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4", "fc")
@@ -200,26 +199,6 @@ def test_fusing_leaves_the_network_as_it_was() -> None:
     assert not any(parameter.requires_grad for parameter in fused.parameters())
     after = network.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-
-
-@pytest.mark.parametrize("flip_averaging", [False, True])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_classifier_has_the_precision_and_the_flips_of_its_model(
-    precision: str, flip_averaging: bool
-) -> None:
-    torch.manual_seed(0)
-    network = small_network()
-    images = torch.randn(3, 3, 16, 16)
-    with torch.inference_mode():
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            once = network(images).float()
-            mirrored = network(images.flip(-1)).float()
-        expected = (once + mirrored) / 2 if flip_averaging else once
-        found = classifier(network, precision, flip_averaging, CPU)(images).float()
-        exact = classifier(network, "fp32", flip_averaging, CPU)(images)
-    assert (once - mirrored).abs().max() > 0.01
-    torch.testing.assert_close(found, expected, rtol=0, atol=0.02 if precision == "bf16" else 1e-5)
-    assert torch.equal(found, exact) == (precision == "fp32")
 
 
 def test_several_processes_train_batch_norm_on_cuda_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ TRAIN = Train(
     initial="backbone",
     resize=256,
     crop=224,
+    fit="crop",
     flip=0.5,
     resized_crop=None,
     flip_averaging=False,
@@ -35,6 +36,7 @@ TRAIN = Train(
     schedule="constant",
     warm_up=0,
     label_smoothing=0.0,
+    class_weights="none",
 )
 SCORES = {
     "accuracy": 0.5,

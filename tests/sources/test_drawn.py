@@ -11,7 +11,7 @@ import torch
 
 from pipeline.data.archive import Archive
 from pipeline.data.images import decode
-from pipeline.data.raw import write_raw
+from pipeline.data.raw import RawData, write_raw
 from pipeline.params import DrawnBackbone, DrawnImages, Images, Shares
 from pipeline.sources import indexed
 from pipeline.sources.drawn import draw_image, draw_species, write_images
@@ -25,7 +25,7 @@ PARAMS = DrawnImages(
 
 def test_drawn_images_are_raw_data(tmp_path: Path) -> None:
     drawn = write_images(tmp_path / "archive", PARAMS, workers=2)
-    write_raw(tmp_path / "raw", tmp_path / "archive", drawn, ["a", "b", "c"])
+    write_raw(tmp_path / "raw", RawData(tmp_path / "archive", drawn, ["a", "b", "c"]))
     split = Shares(val=0.1, test=0.1, seed=0)
     images = Images(source="indexed", path=str(tmp_path / "raw"), split=split)
     raw = indexed.read(images, tmp_path / "unused", print)

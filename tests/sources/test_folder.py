@@ -1,22 +1,25 @@
-"""A person's own images: folders are classes, content decides splits, nothing is lost silently."""
+"""A person's own images: every file is used, or left out by name with the reason."""
 
 import hashlib
-import os
-import stat
+import io
+import json
 import tarfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from pipeline.base.errors import UserError
 from pipeline.data.archive import Archive
-from pipeline.data.raw import read_index, write_raw
+from pipeline.data.raw import RawData, read_index, read_unlabelled, write_raw
 from pipeline.params import Images, Shares
 from pipeline.sources import folder
+from pipeline.sources.files import LeftOutError
 from tests.conftest import jpeg
 
 CLASSES = ["a tiger's eye", "class 2", "class 10", "日本 🌸"]  # in natural order
@@ -25,14 +28,20 @@ SHARES = Shares(val=0.2, test=0.2, seed=0)
 
 def some_images(per_class: int = 30) -> dict[str, bytes]:
     """Images by name, each different from all others."""
+    return few(**dict.fromkeys(CLASSES, per_class))
+
+
+def few(**classes: int) -> dict[str, bytes]:
+    """So many images of each class."""
     return {
-        f"{label}/{place}.jpg": jpeg(100 * number + place)
-        for number, label in enumerate(CLASSES)
-        for place in range(per_class)
+        f"{label}/{place}.jpg": jpeg(1000 * number + place)
+        for number, (label, size) in enumerate(classes.items())
+        for place in range(size)
     }
 
 
 def write(root: Path, images: Mapping[str, bytes]) -> Path:
+    root.mkdir(exist_ok=True)
     for name, content in images.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
@@ -43,24 +52,40 @@ def write(root: Path, images: Mapping[str, bytes]) -> Path:
 class Result:
     """What the source gave, as it comes back from raw data."""
 
+    raw: RawData
     index: pd.DataFrame
-    classes: list[str]
+    unlabelled: pd.DataFrame
     notes: list[str]
 
+    @property
+    def splits(self) -> dict[str, str]:
+        return dict(zip(self.index["member"], self.index["split"], strict=True))
 
-def read(path: Path, scratch: Path, split: Shares = SHARES) -> Result:
+    @property
+    def left_out(self) -> dict[str, str]:
+        return dict(self.raw.left_out.itertuples(index=False))
+
+
+def read(path: Path, scratch: Path, split: Shares = SHARES, **settings: object) -> Result:
     notes: list[str] = []
-    images = Images(source="folder", path=str(path), split=split)
+    images = Images(source="folder", path=str(path), split=split).model_copy(update=settings)
     raw = folder.read(images, scratch / "scratch", notes.append)
-    write_raw(scratch / "raw", raw.archive, raw.index, raw.classes)
-    return Result(read_index(scratch / "raw"), raw.classes, notes)
+    write_raw(scratch / "raw", raw)
+    here = f"{path}: "
+    assert all(note.startswith(here) for note in notes)
+    return Result(
+        raw,
+        read_index(scratch / "raw"),
+        read_unlabelled(scratch / "raw"),
+        [note.removeprefix(here) for note in notes],
+    )
 
 
 def test_a_folder_for_each_class(tmp_path: Path) -> None:
     images = some_images()
     result = read(write(tmp_path / "own images", images), tmp_path)
     index = result.index.set_index("member")
-    assert result.classes == CLASSES
+    assert result.raw.classes == CLASSES
     assert set(index.index) == set(images)
     for name, content in images.items():
         digest = hashlib.sha256(content)
@@ -70,46 +95,37 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
         assert row["id"] == int.from_bytes(digest.digest()[:8]) >> 1
     with Archive(tmp_path / "raw" / "images.tar") as archive:
         assert {name: archive.read(name) for name in images} == images
-
-    sizes = index["split"].value_counts()
-    assert 12 < sizes["val"] < 36
-    assert 12 < sizes["test"] < 36
-    counts = f"{sizes['train']} train, {sizes['val']} val, {sizes['test']} test images"
-    assert result.notes == [f"{tmp_path}/own images: 4 classes, {counts}"]
+    assert index["split"].value_counts().to_dict() == {"train": 72, "val": 24, "test": 24}
+    assert result.notes == ["4 classes, 72 train, 24 val, 24 test images"]
+    assert not len(result.unlabelled)
+    assert not result.left_out
 
 
 def test_classes_that_differ_only_in_case_are_two_and_noted(tmp_path: Path) -> None:
-    images = {
-        f"{label}/{place}.jpg": jpeg(100 * number + place)
-        for number, label in enumerate(["Rose", "rose"])
-        for place in range(30)
-    }
-    result = read(write(tmp_path / "own", images), tmp_path)
-    assert result.classes == ["Rose", "rose"]
+    result = read(write(tmp_path / "own", few(Rose=30, rose=30)), tmp_path)
+    assert result.raw.classes == ["Rose", "rose"]
     assert result.notes[0].endswith("differ only in upper and lower case: 'Rose', 'rose'")
 
 
-def test_adding_removing_and_renaming_images_moves_no_other(tmp_path: Path) -> None:
-    images = some_images()
-    own = write(tmp_path / "own", images)
+def test_numbers_are_names_and_those_that_sort_as_equals_have_one_order(tmp_path: Path) -> None:
+    own = write(tmp_path / "own", few(**{"1": 9, "01": 9, "001": 9, "2": 9, "10": 9}))
+    assert read(own, tmp_path).raw.classes == ["001", "01", "1", "2", "10"]
+
+
+def test_renaming_an_image_changes_nothing_and_adding_one_moves_at_most_one_other(
+    tmp_path: Path,
+) -> None:
+    own = write(tmp_path / "own", some_images())
     before = read(own, tmp_path).index.set_index("member")
-    (own / "class 2" / "0.jpg").unlink()
     (own / "class 2" / "1.jpg").rename(own / "class 2" / "renamed.jpg")
-    write(own, {"class 2/new.jpg": jpeg(5000)})
+    write(own, {"class 10/new.jpg": jpeg(9000)})
     after = read(own, tmp_path).index.set_index("member")
 
-    both = before.index.intersection(after.index)
-    assert len(both) == len(images) - 2
-    assert before.loc[both].equals(after.loc[both])
     assert dict(after.loc["class 2/renamed.jpg"]) == dict(before.loc["class 2/1.jpg"])
-
-
-def test_another_seed_draws_other_splits_and_changes_no_id(tmp_path: Path) -> None:
-    own = write(tmp_path / "own", some_images())
-    first = read(own, tmp_path).index
-    second = read(own, tmp_path, Shares(val=0.2, test=0.2, seed=1)).index
-    assert first["id"].equals(second["id"])
-    assert not first["split"].equals(second["split"])
+    both = before.index.intersection(after.index)
+    moved = before.loc[both, "split"] != after.loc[both, "split"]
+    assert moved.sum() <= 1
+    assert before.loc[both, "id"].equals(after.loc[both, "id"])
 
 
 def test_identical_images_are_in_one_split_and_have_ids_of_their_own(tmp_path: Path) -> None:
@@ -122,7 +138,9 @@ def test_identical_images_are_in_one_split_and_have_ids_of_their_own(tmp_path: P
     assert copies["sha256"].nunique() == 1
     assert copies["id"].is_unique
     assert result.notes[0].startswith(
-        f"{tmp_path}/own: one image is in several splits or classes, which makes accuracies too"
+        "one image is in several splits or classes, which makes accuracies wrong: 'a tiger's eye"
+        if "'" not in CLASSES[0]
+        else 'one image is in several splits or classes, which makes accuracies wrong: "a tiger'
     )
 
 
@@ -130,7 +148,7 @@ def test_identical_images_are_in_one_split_and_have_ids_of_their_own(tmp_path: P
 def test_splits_that_folders_say_are_kept_and_archives_are_like_folders(
     tmp_path: Path, kind: str
 ) -> None:
-    names = [f"{split}/{name}" for split in ("train", "test") for name in some_images(3)]
+    names = [f"{split}/{name}" for split in ("Train", "Testing") for name in some_images(6)]
     images = {name: jpeg(number) for number, name in enumerate(names)}
     path = write(tmp_path / "photos", images)
     if kind == "zip":
@@ -144,38 +162,180 @@ def test_splits_that_folders_say_are_kept_and_archives_are_like_folders(
         with tarfile.open(path, "w:gz" if kind == "tgz" else "w") as tar:
             tar.add(tmp_path / "photos", "photos")
 
-    result = read(path, tmp_path, Shares(val=0.3, test=0.2, seed=0))
-    assert result.classes == CLASSES
+    result = read(path, tmp_path)
+    assert result.raw.classes == CLASSES
     folders = result.index["member"].str.removeprefix("photos/").str.split("/").str[0]
-    assert set(result.index["split"][folders == "test"]) == {"test"}
-    assert set(result.index["split"][folders == "train"]) == {"train", "val"}
-    notes = " ".join(result.notes)
-    assert "no folder val, so the share images.split.val of the images of train becomes" in notes
-
-
-def test_files_that_are_not_images_are_left_out_with_a_note(tmp_path: Path) -> None:
-    others = {"class 2/notes.txt": b"", "class 2/photo.HEIC": b"", ".DS_Store": b""}
-    own = write(tmp_path / "own", some_images() | others)
-    (own / "class 2" / "circle").symlink_to(own)
-    (own / "class 2" / "outside.jpg").symlink_to("/etc/hostname")
-    os.mkfifo(own / "class 2" / "pipe.jpg")
-    (own / os.fsdecode(b"class 2/\xff.jpg")).write_bytes(jpeg(1))
-    result = read(own, tmp_path)
-    assert len(result.index) == 120
+    assert set(result.index["split"][folders == "Testing"]) == {"test"}
+    assert set(result.index["split"][folders == "Train"]) == {"train", "val"}
     assert (
-        "left out links and files that are not images (7): '.DS_Store', 'class 2/circle', "
-        in result.notes[0]
+        "no labelled images of val: images.split.val are the shares of train, drawn by class, that "
+        "become it" in result.notes
     )
-    assert "HEIC images must be converted first" in result.notes[1]
 
 
-def few(**classes: int) -> dict[str, bytes]:
-    """So many images of each class."""
-    return {
-        f"{label}/{number}.jpg": jpeg(1000 * ord(label[-1]) + number)
-        for label, size in classes.items()
-        for number in range(size)
+def test_images_without_a_class_are_kept_to_be_predicted(tmp_path: Path) -> None:
+    images = {f"train/{name}": content for name, content in few(cat=9, dog=9).items()}
+    flat = {f"test/{number}.jpg": jpeg(5000 + number) for number in range(4)}
+    result = read(write(tmp_path / "own", images | flat), tmp_path)
+    assert set(result.unlabelled["member"]) == set(flat)
+    assert set(result.index["member"]) == set(images)
+    assert set(result.splits.values()) == {"train", "val", "test"}
+    with Archive(tmp_path / "raw" / "images.tar") as archive:
+        assert archive.read("test/3.jpg") == flat["test/3.jpg"]
+    assert "images without a class, predicted at the end: 4" in result.notes
+
+
+def test_images_are_known_by_their_content_whatever_their_suffix(tmp_path: Path) -> None:
+    images = few(cat=6, dog=6)
+    names = {
+        name: name.replace(".jpg", ("", ".dat", ".png")[place % 3])
+        for place, name in enumerate(images)
     }
+    ppm = b"P6 2 2 255\n" + bytes(12)
+    files = {names[name]: content for name, content in images.items()} | {"cat/x.ppm": ppm}
+    result = read(write(tmp_path / "own", files | {"cat/notes.txt": b"text"}), tmp_path)
+    assert set(result.index["member"]) == set(files)
+    assert result.left_out == {"cat/notes.txt": "not an image"}
+
+
+BAD = {
+    "cat/empty.jpg": b"",
+    "cat/cut.jpg": jpeg(7)[:-200],
+    "dog/page.jpg": b"<!DOCTYPE html><title>404</title>",
+}
+
+
+def test_images_that_cannot_be_read_are_left_out_by_name_with_the_reason(tmp_path: Path) -> None:
+    good = few(cat=60, dog=60)
+    result = read(write(tmp_path / "own", good | BAD), tmp_path)
+    assert set(result.index["member"]) == set(good)
+    assert set(result.left_out) == set(BAD)
+    assert result.left_out["cat/empty.jpg"] == "an empty file"
+    assert "DOCTYPE" in result.left_out["dog/page.jpg"]
+    assert result.notes[0].startswith("left out images that cannot be read (3): 1 ")
+    assert result.notes[0].endswith(": 'cat/cut.jpg', 'cat/empty.jpg', 'dog/page.jpg'")
+    with Archive(tmp_path / "raw" / "images.tar") as archive, pytest.raises(UserError):
+        archive.read("cat/cut.jpg")
+
+
+def test_too_many_images_that_cannot_be_read_are_refused_and_all_are_named(tmp_path: Path) -> None:
+    own = write(tmp_path / "own", few(cat=20, dog=20) | BAD)
+    message = r"3 of 43 images cannot be read, more than images\.unreadable = 0\.05 allows: .*0\.07"
+    with pytest.raises(LeftOutError, match=message) as error:
+        read(own, tmp_path)
+    assert set(error.value.left_out["file"]) == set(BAD)
+    assert len(read(own, tmp_path, unreadable=0.07).index) == 40
+    with pytest.raises(LeftOutError, match=r"images\.unreadable = 0 allows"):
+        read(own, tmp_path, unreadable=0.0)
+
+
+def test_a_class_of_which_no_image_can_be_read_is_refused(tmp_path: Path) -> None:
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    own = write(tmp_path / "own", few(cat=90, dog=90) | {"owl/1.HEIC": heic, "owl/2.HEIC": heic})
+    (own / "fox").mkdir()
+    with pytest.raises(LeftOutError, match=r"no image of 'owl' can be read \(.*HEIC.*pillow-heif"):
+        read(own, tmp_path)
+    (own / "owl" / "3.jpg").write_bytes(jpeg(9000))
+    notes = read(own, tmp_path).notes
+    assert "class folders without an image: 'fox'" in notes
+
+
+def test_values_of_more_than_8_bits_are_scaled_and_it_is_said(tmp_path: Path) -> None:
+    images = few(cat=9, dog=9)
+    for place in range(3):
+        file = io.BytesIO()
+        array = np.random.default_rng(place).integers(0, 4096, (32, 32)).astype(np.uint16)
+        Image.fromarray(array).save(file, "TIFF")
+        images[f"cat/{place}.tif"] = file.getvalue()
+    result = read(write(tmp_path / "own", images), tmp_path)
+    assert len(result.index) == 21
+    said = [note for note in result.notes if "(images: " in note]
+    assert said
+    assert sum(int(note.split("(images: ")[1][:-1]) for note in said) == 3
+
+
+def test_a_table_beside_the_images_says_classes_splits_and_groups(tmp_path: Path) -> None:
+    images = {f"images/{number:04}.jpg": jpeg(number) for number in range(40)}
+    rows = [
+        f"{number:04},{('collie', 'poodle')[number % 2]},dog {number // 4}" for number in range(40)
+    ]
+    table = "\n".join(["id,breed,individual", *rows, "missing,poodle,dog 1"])
+    own = write(tmp_path / "own", images | {"labels.csv": table.encode()})
+    result = read(own, tmp_path)
+    assert result.raw.classes == ["collie", "poodle"]
+    by_group: dict[int, set[str]] = {}
+    for name, split in result.splits.items():
+        by_group.setdefault(int(name[-8:-4]) // 4, set()).add(split)
+    assert all(len(splits) == 1 for splits in by_group.values())
+    assert (
+        "labels.csv: image is 'id', label is 'breed', group is 'individual' "
+        "(images.columns in params.yaml names others)" in result.notes
+    )
+    assert "named in a table, but not there (1): 'missing'" in result.notes
+    assert not result.left_out
+
+
+def test_folders_of_classes_come_before_a_table_and_params_choose(tmp_path: Path) -> None:
+    images = few(cat=20, dog=20)
+    table = "file,label\n" + "".join(f"{name},{name[:3]}\n" for name in images)
+    own = write(tmp_path / "own", images | {"list.csv": table.encode()})
+    result = read(own, tmp_path)
+    assert result.left_out == {"list.csv": "not an image"}
+    assert (
+        "folders are the classes; 'list.csv' is not used (images.table: list.csv uses it)"
+        in result.notes
+    )
+    assert not read(own, tmp_path, table="list.csv").left_out
+    with pytest.raises(UserError, match=r"images\.table = x\.csv: no such file .*'list\.csv'"):
+        read(own, tmp_path, table="x.csv")
+
+
+def test_a_table_that_says_other_classes_than_the_folders_wins(tmp_path: Path) -> None:
+    """As with images in part_1 and part_2, which are no classes."""
+    images = few(part_1=20, part_2=20)
+    rows = [f"{name},{'ab'[place % 2]}" for place, name in enumerate(images)]
+    own = write(tmp_path / "own", images | {"meta.csv": "\n".join(["image,dx", *rows]).encode()})
+    result = read(own, tmp_path)
+    assert result.raw.classes == ["a", "b"]
+    assert (
+        "'meta.csv' says the classes, not the folders (images.table: none uses folders)"
+        in result.notes
+    )
+    assert read(own, tmp_path, table="none").raw.classes == ["part_1", "part_2"]
+
+
+def test_a_map_of_names_gives_the_classes_their_names(tmp_path: Path) -> None:
+    names = {"1": "pink primrose", "10": "globe thistle", "2": "pocket orchid"}
+    own = write(tmp_path / "own", few(**dict.fromkeys(names, 9)))
+    (own / "cat_to_name.json").write_text(json.dumps(names | {"3": "canterbury bells"}))
+    result = read(own, tmp_path)
+    assert result.raw.classes == ["pink primrose", "pocket orchid", "globe thistle"]
+    assert "cat_to_name.json names the classes: '1' is 'pink primrose'" in result.notes
+
+
+def test_folders_within_classes_may_be_groups(tmp_path: Path) -> None:
+    images = {
+        f"{label}/plant {plant}/{place}.jpg": jpeg(1000 * number + 100 * plant + place)
+        for number, label in enumerate(("rose", "lily"))
+        for plant in range(6)
+        for place in range(4)
+    }
+    result = read(write(tmp_path / "own", images), tmp_path, groups="folder")
+    plants: dict[str, set[str]] = {}
+    for name, split in result.splits.items():
+        plants.setdefault(name.rpartition("/")[0], set()).add(split)
+    assert all(len(splits) == 1 for splits in plants.values())
+    assert len(plants) == 12
+
+
+def test_groups_that_the_data_tear_apart_are_named(tmp_path: Path) -> None:
+    images = few(a=12, b=12)
+    rows = [
+        f"{name},{name[0]},{('train', 'val', 'test')[k % 3]},p1" for k, name in enumerate(images)
+    ]
+    table = "\n".join(["file,label,split,patient", *rows]).encode()
+    notes = read(write(tmp_path / "own", images | {"x.csv": table}), tmp_path).notes
+    assert "groups that the data put into several splits: 'p1'" in notes
 
 
 @pytest.mark.parametrize(
@@ -184,95 +344,13 @@ def few(**classes: int) -> dict[str, bytes]:
         ({}, "no image in it; put images into a folder for each class"),
         ({"readme.txt": b""}, "no image in it"),
         (few(roses=9), "only one class, 'roses'; a comparison needs two or more"),
-        (
-            few(a=9) | {"b.jpg": b"", "c/d/e.jpg": b""},
-            "2 images are not at CLASS/IMAGE: 'b.jpg', 'c/d/e.jpg'",
-        ),
-        (
-            {f"train/{name}": content for name, content in few(a=9, b=9).items()}
-            | {"more/a/1.jpg": jpeg(1)},
-            "1 images are not at train/CLASS/IMAGE, .* or test/CLASS/IMAGE: 'more/a/1.jpg'",
-        ),
-        (
-            few(a=1, b=1),
-            r"\d of 2 classes have no image in (train|val|test): '.'.*; add images, or change",
-        ),
+        ({"1.jpg": jpeg(1), "2.jpg": jpeg(2)}, "no folder says a class, and no table of labels is"),
+        (few(a=1, b=1), "2 of 2 classes have no image in val: 'a', 'b'; add images of them"),
     ],
 )
 def test_a_folder_that_cannot_be_learned_from_is_refused_in_one_line(
     tmp_path: Path, images: dict[str, bytes], message: str
 ) -> None:
-    (tmp_path / "own").mkdir()
     with pytest.raises(UserError, match=message) as error:
         read(write(tmp_path / "own", images), tmp_path)
     assert "\n" not in str(error.value)
-
-
-def test_a_path_that_is_not_a_folder_or_archive_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"images\.path = .*nothing: no such folder, zip or tar"):
-        read(tmp_path / "nothing", tmp_path)
-    (tmp_path / "x.zip").write_bytes(b"<html>")
-    with pytest.raises(UserError, match=r"x\.zip: cannot be read as a tar file"):
-        read(tmp_path / "x.zip", tmp_path)
-
-
-def write_zip(path: Path, *more: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
-    """A zip file of images and of ``more``, whose names may occur twice."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, content in [*some_images(12).items(), *more]:
-            archive.writestr(name, content)
-    return path
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize(
-    ("name", "size", "message"),
-    [
-        ("/etc/1.jpg", 0, "'/etc/1.jpg': its name points out"),
-        ("../1.jpg", 0, "'../1.jpg': its name points out"),
-        ("class 2/1.jpg", 0, "'class 2/1.jpg': occurs twice"),
-        ("class 2/x.jpg", 9999, "'class 2/x.jpg': its size is given as 9,999 bytes"),
-    ],
-)
-def test_a_crafted_zip_is_refused_and_the_entry_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, size: int, message: str
-) -> None:
-    monkeypatch.setattr("pipeline.data.archive.LARGEST", 9998)
-    with pytest.raises(UserError, match=message):
-        read(write_zip(tmp_path / "x.zip", (name, bytes(size))), tmp_path)
-
-
-def test_links_in_a_zip_are_left_out(tmp_path: Path) -> None:
-    link = zipfile.ZipInfo("class 2/link.jpg")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    path = write_zip(tmp_path / "x.zip", (link, b"/etc/hostname"))
-    notes = read(path, tmp_path).notes
-    assert "left out links and files that are not images (1): 'class 2/link.jpg'" in notes[0]
-
-
-def test_everything_that_is_damaged_in_a_zip_is_named(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "x.zip")
-    content = bytearray(path.read_bytes())
-    with zipfile.ZipFile(path) as archive:
-        for name in ("class 2/3.jpg", "class 10/5.jpg"):
-            content[archive.getinfo(name).header_offset + 300] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"2 files cannot be read: 'class 10/5.*, 'class 2/3.jpg'"):
-        read(path, tmp_path)
-    path.write_bytes(content[:2000])
-    with pytest.raises(UserError, match="cannot be read as a zip file"):
-        read(path, tmp_path)
-
-
-def test_all_files_that_cannot_be_read_are_named_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The system refuses them; a test that runs as root cannot make it do so."""
-
-    def refuse(path: Path) -> bytes:
-        raise PermissionError(path)
-
-    own = write(tmp_path / "own", some_images(12))
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(UserError, match=r"48 files cannot be read: .*eye/0.jpg.* and 38 more"):
-        read(own, tmp_path)

@@ -16,6 +16,7 @@ from pipeline.models.files import load_model
 from pipeline.models.networks import head_name
 from pipeline.params import Params, read_yaml
 from pipeline.predict import predictions
+from tests.small import CPU
 from tests.stages.in_process import run_stages
 from tools.sandbox import merge
 
@@ -67,7 +68,7 @@ def test_a_whole_run(
     with Archive(project / "data" / "raw" / ARCHIVE, test["member"].tolist()) as archive:
         for file, member in zip(files, test["member"], strict=True):
             file.write_bytes(archive.read(member))
-    for answer in predictions(model, files):
+    for answer in predictions(model, files, CPU):
         row = table.loc[int(answer.file.stem)]
         assert answer.classes[0]["probability"] == pytest.approx(row["confidence"], abs=1e-4)
         assert answer.classes[0]["class"] == f"species {row['prediction'] + 1:.0f}"

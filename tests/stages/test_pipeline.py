@@ -131,7 +131,8 @@ def test_a_removed_approach_leaves_nothing_behind(copy: Path, run: Run) -> None:
     result = run(copy, "dvc", "repro")
     assert set(stages_run(result.stdout)) == {"explain", "report"}, result.stdout
     assert not list((copy / "report" / "gradcam").glob("*fine_tuning*"))
-    for folder in ("evaluation", "history", "live", "models", "per_class", "predictions"):
+    folders = ("evaluation", "history", "live", "models", "per_class", "predictions")
+    for folder in (*folders, "unlabelled", "validation"):
         assert not list((copy / folder).glob("fine_tuning.*")), folder
     assert not (copy / "environment" / "train-fine_tuning.json").exists()
     assert (copy / "predictions" / "mine.csv").exists()
@@ -161,7 +162,8 @@ def test_plots_need_no_network_and_show_a_training_while_it_runs(copy: Path, run
 
 def test_results_come_back_from_the_cache_of_dvc(copy: Path, run: Run) -> None:
     before = results(copy)
-    for folder in ("data", "evaluation", "history", "models", "per_class", "predictions", "report"):
+    folders = ("data", "evaluation", "history", "models", "per_class", "predictions", "report")
+    for folder in (*folders, "unlabelled", "validation"):
         shutil.rmtree(copy / folder)
     for file in ("dvc.lock", "metrics.json"):
         (copy / file).unlink()

@@ -53,6 +53,7 @@ PARAMS: dict[str, set[str]] = {
     "images.split.seed": {"images"},
     "threads": {*NETWORK, "report"},
     "train.resize": {"explore", *TRAIN, "report"},
+    "train.fit": {"explore", *TRAIN, "report"},
     "train.flip": {*TRAIN, "report"},
     "train.seed": {*TRAIN, "report"},
     "train.epochs": {*TRAIN, "report"},

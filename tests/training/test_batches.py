@@ -1,9 +1,11 @@
-"""Every epoch has an order of its own, and fewer images make epochs of the same length."""
+"""Every epoch has an order of its own, fewer images make epochs of the same length, and classes
+weigh what the recipe says.
+"""
 
 import numpy as np
 import pytest
 
-from pipeline.training.batches import batch_rows, limit_images_per_class
+from pipeline.training.batches import batch_rows, limit_images_per_class, weights_of_classes
 
 
 def order_of(count: int, size: int, seed: int = 0, epoch: int = 1) -> list[int]:
@@ -69,3 +71,21 @@ def test_all_are_all_in_their_order() -> None:
     assert np.array_equal(rows.rows, np.arange(16))
     assert np.array_equal(rows.labels, LABELS)
     assert len(rows) == 16
+
+
+def test_balanced_classes_weigh_the_same() -> None:
+    """By the formula of scikit-learn's compute_class_weight: n / (classes * images)."""
+    weights = weights_of_classes("balanced", LABELS, classes=3)
+    assert weights is not None
+    assert weights.dtype == np.float32
+    assert weights == pytest.approx([16 / (3 * 10), 16 / (3 * 4), 16 / (3 * 2)])
+    assert weights * np.bincount(LABELS) == pytest.approx([16 / 3] * 3)
+
+
+def test_a_class_without_images_has_no_weight_and_changes_no_other() -> None:
+    weights = weights_of_classes("balanced", np.array([0, 2, 2]), classes=4)
+    assert weights == pytest.approx([3 / (2 * 1), 0, 3 / (2 * 2), 0])
+
+
+def test_without_weights_there_are_none() -> None:
+    assert weights_of_classes("none", LABELS, classes=3) is None

@@ -47,6 +47,9 @@ RECIPES = {
         label_smoothing=0.1,
         precision="bf16",
     ),
+    "padded and weighted": small_recipe(
+        BLOCK_AND_HEAD, epochs=4, fit="pad", class_weights="balanced", images_per_class=5
+    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,25 @@ from torch.nn.functional import cross_entropy
 
 from pipeline.base.cache import Cache
 from pipeline.base.errors import UserError
+from pipeline.compute import processes
 from pipeline.data.views import EVALUATION
 from pipeline.models.freezing import PartlyTrained
 from pipeline.models.networks import weights_digest
-from pipeline.training.batches import batch_rows
-from pipeline.training.fit import Epoch, SharedAdamW, fit, new_optimizer, read_ahead, run_epochs
+from pipeline.params import Recipe
+from pipeline.training.batches import TrainingRows, batch_rows, weights_of_classes
+from pipeline.training.fit import (
+    Epoch,
+    SharedAdamW,
+    TrainingBatch,
+    fit,
+    new_optimizer,
+    read_ahead,
+    run_epochs,
+)
 from pipeline.training.schedule import rate_factor
 from tests.small import (
     BLOCK_AND_HEAD,
+    CLASSES,
     COUNTS,
     CPU,
     HEAD,
@@ -131,6 +143,88 @@ def test_batches_come_in_the_order_of_their_epoch(
         assert batch.images.tolist() == rows.rows[places].tolist()
         assert batch.labels.tolist() == rows.labels[places].tolist()
         assert batch.weight == 1
+
+
+def unbalanced(images: SmallData, cache: Cache, recipe: Recipe) -> Training:
+    """A training on ten images of the first class, three of the second and one of the third."""
+    training = small_training(images, recipe, cache)
+    labels = training.data.rows.labels
+    chosen = [np.flatnonzero(labels == place)[:count] for place, count in enumerate([7, 3, 1])]
+    rows = np.concatenate([*chosen, chosen[0][:3]])
+    weights = weights_of_classes(recipe.class_weights, labels[rows], CLASSES)
+    data = replace(training.data, rows=TrainingRows(rows, labels[rows]), class_weights=weights)
+    return replace(training, data=data)
+
+
+def test_the_loss_of_an_image_is_weighted_by_its_class(
+    images: SmallData, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In training, where a batch is the weighted mean of its images; and so are its gradients.
+
+    With rates too small to move anything: the network is the one before the training.
+    """
+    gradients: list[Tensor] = []
+    step = SharedAdamW.step
+
+    def recorded(self: SharedAdamW, closure: Any = None) -> Any:
+        parameter = self.param_groups[0]["params"][0]
+        gradients.append(parameter.grad.clone())
+        return step(self, closure)
+
+    monkeypatch.setattr(SharedAdamW, "step", recorded)
+    recipe = small_recipe({"fc": 1e-12}, epochs=1, class_weights="balanced")
+    training = unbalanced(images, cache, recipe)
+    (row,) = run(training)
+
+    network = small_network().requires_grad_(True)
+    inputs, _ = views_of(training, "train", 1)
+    rows = training.data.rows
+    weight_of = np.array([14 / (3 * 10), 14 / (3 * 3), 14 / (3 * 1)])
+    losses = []
+    for places, found in zip(batch_rows(14, 8, 0, 1), gradients, strict=True):
+        labels = torch.from_numpy(rows.labels[places])
+        weights = torch.from_numpy(weight_of[rows.labels[places]]).float()
+        each = cross_entropy(network(inputs[rows.rows[places]]), labels, reduction="none")
+        loss = (weights * each).sum() / weights.sum()
+        (expected,) = torch.autograd.grad(loss, [network.get_parameter("fc.weight")])
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+        losses += [loss.item()] * len(places)
+    assert row["train_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+
+    inputs, labels = views_of(training, "val", EVALUATION)
+    with torch.no_grad():
+        unweighted = cross_entropy(network(inputs), labels).item()
+    assert row["val_loss"] == pytest.approx(unweighted, rel=1e-4)
+
+
+def test_weighted_losses_of_the_shares_add_up_to_that_of_the_batch(
+    images: SmallData, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where three processes share it, and the last has nothing left to do."""
+    recipe = small_recipe(batch_size=8, class_weights="balanced", label_smoothing=0.1)
+    data = unbalanced(images, cache, recipe).data
+    assert data.class_weights is not None
+    weights = torch.from_numpy(data.class_weights)
+    logits = torch.randn(COUNTS["train"], CLASSES, generator=torch.Generator().manual_seed(0))
+
+    def loss(batch: TrainingBatch) -> float:
+        found = cross_entropy(batch.images, batch.labels, weights, label_smoothing=0.1)
+        return found.item() * batch.weight
+
+    for places in (np.arange(14), np.array([3, 9, 13, 0, 1]), np.array([13, 0])):
+        batch = [places]
+        totals = []
+        for size in (1, 3):
+            monkeypatch.setattr(processes, "SIZE", size)
+            total = 0.0
+            for rank in range(size):
+                monkeypatch.setattr(processes, "RANK", rank)
+                read = read_ahead(
+                    batch, data.rows, lambda rows: logits[rows], CPU, data.class_weights
+                )
+                total += sum(loss(share) for share in read)
+            totals.append(total)
+        assert totals[1] == pytest.approx(totals[0], rel=1e-5)
 
 
 def test_only_the_chosen_images_are_trained_on(images: SmallData, cache: Cache) -> None:
