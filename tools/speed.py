@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -29,6 +28,7 @@ Result = TypeVar("Result")
 
 CLASSES = 10  # of the head, which takes no time
 BATCH = 16  # images of a training step: enough for its rate, and so few that it takes a second
+WARM_UP = 2  # images for which everything is set up
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,10 @@ def _decoding(params: Params, samples: Sequence[bytes], side: int) -> float:
         except UserError:  # the run says so
             return
 
-    workers = cpu_workers(params.runtime.workers)
-    seconds, _ = _timed(lambda: list(parallel_map(decode_one, samples, workers)))
-    return seconds / max(1, len(samples))
+    start = time.perf_counter()
+    for _ in parallel_map(decode_one, samples, cpu_workers(params.runtime.workers)):
+        pass
+    return (time.perf_counter() - start) / max(1, len(samples))
 
 
 def _rates(params: Params, recipe: Recipe, device: torch.device) -> Rates:
@@ -128,7 +129,7 @@ def _rates(params: Params, recipe: Recipe, device: torch.device) -> Rates:
     views = f"{recipe.initial} {recipe.resize} {recipe.crop} {recipe.flip} {recipe.resized_crop}"
     parts = []
     for part in frozen.parts:
-        seconds, inputs = _timed(partial(_run, part, inputs))
+        seconds, inputs = _timed(partial(_run, part), inputs)
         name = f"{part.module} of {views} {recipe.precision}"
         parts.append(PartRate(name, seconds / count, inputs[0].nbytes))
     return Rates(parts, _step(network, inputs[:BATCH], recipe), _evaluation(network, inputs))
@@ -144,36 +145,37 @@ def _run(part: Part, images: Tensor) -> Tensor:
 
 
 def _step(network: PartlyTrained, inputs: Tensor, recipe: Recipe) -> float:
-    inputs = inputs.clone()  # those of a frozen part know no gradients
-    labels = torch.from_numpy(np.arange(len(inputs)) % CLASSES).to(inputs.device)
     optimizer = new_optimizer(network, recipe.weight_decay)
     network.train()
 
-    def gradients() -> None:
+    def gradients(images: Tensor) -> None:
         optimizer.zero_grad()
-        cross_entropy(network(inputs).float(), labels).backward()
+        labels = torch.arange(len(images), device=images.device) % CLASSES
+        cross_entropy(network(images).float(), labels).backward()
 
-    computing, _ = _timed(gradients)
-    updating, _ = _timed(optimizer.step)
+    # A copy, for outputs of inference mode know no gradients.
+    computing, _ = _timed(gradients, inputs.clone())
+    optimizer.step()  # the first one sets up its state
+    updating, _ = _timed(lambda _: optimizer.step(), inputs)
     network.eval()
     return computing / len(inputs) + updating / recipe.batch_size
 
 
 def _evaluation(network: PartlyTrained, inputs: Tensor) -> float:
-    def evaluate() -> None:
+    def evaluate(images: Tensor) -> None:
         with torch.inference_mode():
-            network(inputs)
+            network(images)
 
-    seconds, _ = _timed(evaluate)
+    seconds, _ = _timed(evaluate, inputs)
     return seconds / len(inputs)
 
 
-def _timed(function: Callable[[], Result]) -> tuple[float, Result]:
-    """Seconds that a second call takes, for the first one sets things up; and its result."""
-    function()
+def _timed(function: Callable[[Tensor], Result], images: Tensor) -> tuple[float, Result]:
+    """Seconds that ``function`` takes for ``images`` after a few of them, and its result."""
+    function(images[:WARM_UP])
     _wait()
     start = time.perf_counter()
-    result = function()
+    result = function(images)
     _wait()
     return time.perf_counter() - start, result
 

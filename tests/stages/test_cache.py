@@ -37,6 +37,8 @@ def folder(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """The data of the finished run and a copy of its cache; the current folder."""
     (tmp_path / "data").symlink_to(project / "data")
     shutil.copytree(project / ".cache", tmp_path / ".cache")
+    (tmp_path / "report").mkdir()
+    shutil.copy(project / "report" / "left_out.csv", tmp_path / "report")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
