@@ -14,7 +14,7 @@ from pipeline.base.errors import UserError, for_people
 from pipeline.base.files import write_text
 from pipeline.params import load_params
 from pipeline.report.data import data_page, read_data
-from tools.own import OWN, changes_for, existing, rows_of
+from tools.own import OWN, changes_for, existing, followable, rows_of
 from tools.sandbox import DVC, PROJECT, run, update
 
 TABLES = {
@@ -31,7 +31,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if not arguments.images:
         raise UserError("name your images: make look IMAGES=path/to/folder")
-    images = existing(arguments.images)
+    images = followable(existing(arguments.images))
     backbone = existing(arguments.backbone) if arguments.backbone else None
     changes = changes_for(images, backbone)
     place = Path(changes["images"]["path"])

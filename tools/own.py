@@ -23,6 +23,7 @@ from pipeline.params import load_params, read_yaml
 from pipeline.sources.files import SUFFIXES, is_hidden, walk
 from pipeline.sources.table import SUFFIXES as TABLES
 from tools.demo import activation, reproduce
+from tools.links import without_links
 from tools.sandbox import PROJECT, layer, run, update
 
 OWN = PROJECT / "own"
@@ -46,7 +47,7 @@ def main() -> int:
     effort = arguments.effort or "article"
     if effort not in EFFORTS:
         raise UserError(f"EFFORT={effort}: it can be {', '.join(EFFORTS)}")
-    images = existing(arguments.images)
+    images = followable(existing(arguments.images))
     backbone = existing(arguments.backbone) if arguments.backbone else None
     changes = changes_for(images, backbone)
     if more := EFFORTS[effort]:
@@ -82,6 +83,14 @@ def existing(argument: str) -> Path:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
     return path
+
+
+def followable(images: Path) -> Path:
+    """The images, or a folder in own/ with the same files where DVC cannot follow links in it."""
+    copy = OWN / "downloads" / "images"
+    if images.is_file() and images.suffix.lower() in TABLES:
+        return without_links(images.parent, copy) / images.name
+    return without_links(images, copy)
 
 
 def changes_for(images: Path, backbone: Path | None = None) -> dict[str, Any]:
