@@ -135,7 +135,7 @@ def findings(sandbox: Path) -> list[str]:
         lines.append(f"Left out: {count:,} files; {name}/report/left_out.csv says which, and why.")
     if count := rows_of(sandbox / "unlabelled" / f"{chosen}.csv"):
         lines.append(
-            f"Without a class: {count:,} images; {name}/unlabelled/{chosen}.csv has predictions."
+            f"Without a class: {count:,} images; {name}/report/unlabelled.csv has predictions."
         )
     return lines
 
