@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.errors import UserError, for_people
+from pipeline.base.errors import UserError, for_people, listed
 from pipeline.figures.style import label
 from pipeline.params import load_params, read_yaml
 from pipeline.sources.files import SUFFIXES, is_hidden, walk
@@ -61,6 +61,7 @@ def main() -> int:
     print(f"effort:  {effort} (EFFORT can be {', '.join(EFFORTS)})", flush=True)
     if code := run(PROJECT, sys.executable, "-m", "tools.estimate", str(OWN)).returncode:
         return code
+    before = splits_of(OWN)
     if code := reproduce(OWN):
         if not backbone:
             print(
@@ -68,7 +69,7 @@ def main() -> int:
                 "make own IMAGES=… BACKBONE=file of ImageNet weights of a ResNet18"
             )
         return code
-    for line in [*findings(OWN), *next_commands(OWN, place)]:
+    for line in [*moves(before, splits_of(OWN)), *findings(OWN), *next_commands(OWN, place)]:
         print(line)
     return 0
 
@@ -87,10 +88,20 @@ def existing(argument: str) -> Path:
 
 def followable(images: Path) -> Path:
     """The images, or a folder in own/ with the same files where DVC cannot follow links in it."""
+    refuse_around_project(images)
     copy = OWN / "downloads" / "images"
     if images.is_file() and images.suffix.lower() in TABLES:
+        refuse_around_project(images.parent)
         return without_links(images.parent, copy) / images.name
     return without_links(images, copy)
+
+
+def refuse_around_project(folder: Path) -> None:
+    """Refuse images among which this project lies, for it would be copied with them."""
+    if PROJECT.is_relative_to(folder):
+        raise UserError(
+            f"{folder}: this project lies in it; put the images into a folder of their own"
+        )
 
 
 def changes_for(images: Path, backbone: Path | None = None) -> dict[str, Any]:
@@ -101,15 +112,12 @@ def changes_for(images: Path, backbone: Path | None = None) -> dict[str, Any]:
         backbone: a file of ImageNet weights; None to download them.
 
     Raises:
-        UserError: the project lies in the folder of the images, so that a copy of it would too.
+        UserError: the project lies in the folder of the images.
     """
     section = {"source": "folder", "path": str(images)}
     if images.is_file() and images.suffix.lower() in TABLES:
         section |= {"path": str(images.parent), "table": images.name}
-    if PROJECT.is_relative_to(section["path"]):
-        raise UserError(
-            f"{section['path']}: this project lies in it; put the images into a folder of their own"
-        )
+    refuse_around_project(Path(str(section["path"])))
     params = read_yaml(PROJECT / "params.yaml")
     not_needed = [name for name in params["download"] if name != "backbone" or backbone]
     changes: dict[str, Any] = {
@@ -124,6 +132,35 @@ def changes_for(images: Path, backbone: Path | None = None) -> dict[str, Any]:
 
 
 # What came out.
+
+
+def splits_of(sandbox: Path) -> dict[str, str]:
+    """The split of each image of the last run, by its name; empty before the first run."""
+    path = sandbox / "data" / "raw" / "index.csv"
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["member"]: row["split"] for row in csv.DictReader(file)}
+
+
+def moves(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """What is new, gone, or in another split since the last run, on one line; none if nothing is.
+
+    Args:
+        before, after: the split of each image, by its name.
+    """
+    if not before or before == after:
+        return []
+    moved = [
+        f"{name} ({before[name]} to {after[name]})"
+        for name in sorted(before.keys() & after.keys())
+        if before[name] != after[name]
+    ]
+    new, gone = len(after.keys() - before.keys()), len(before.keys() - after.keys())
+    words = f"Since the last run: {new:,} images are new, {gone:,} are gone"
+    if moved:
+        words += f", {len(moved):,} are in another split: {listed(moved)}"
+    return [f"{words}."]
 
 
 def findings(sandbox: Path) -> list[str]:

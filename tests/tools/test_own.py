@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.base.errors import UserError
 from pipeline.params import Params, read_yaml
 from tests.conftest import Run
-from tools.own import EFFORTS, changes_for, choose_approach, rows_of
+from tools.own import EFFORTS, changes_for, choose_approach, moves, rows_of
 from tools.sandbox import PROJECT, layer, merge
 
 COLOURS = {"red 'roses'": (200, 30, 40), "blue\nbells": (40, 60, 200), "gras 🌱": (30, 160, 50)}
@@ -236,3 +236,14 @@ def test_rows_are_counted_where_there_is_a_table(tmp_path: Path) -> None:
     assert rows_of(path) == 0
     path.write_text('file,reason\na,"no\nimage"\nb,empty\n')
     assert rows_of(path) == 2
+
+
+def test_what_changed_since_the_last_run_is_said() -> None:
+    before = {"a.jpg": "train", "b.jpg": "val", "c.jpg": "test"}
+    assert not moves({}, before)
+    assert not moves(before, before)
+    after = {"a.jpg": "train", "b.jpg": "train", "d.jpg": "val"}
+    assert moves(before, after) == [
+        "Since the last run: 1 images are new, 1 are gone, 1 are in another split: "
+        "'b.jpg (val to train)'."
+    ]
