@@ -93,7 +93,7 @@ def page(results: Results) -> str:
         explained=_explained(results),
         classes=_classes(results),
         calibration={name: _calibration(results, name, bins[name]) for name in names},
-        sure={name: _sure(results, name) for name in names},
+        sure=[_sure(results, name) for name in names],
         first=_picture(results, train["id"].iloc[0]),
         data=section(results.data),
         settings=results.settings,
@@ -193,17 +193,14 @@ def _calibration(results: Results, name: str, bins: pd.DataFrame) -> dict[str, s
     }
 
 
-def _sure(results: Results, name: str) -> dict[str, str]:
+def _sure(results: Results, name: str) -> list[str]:
     """From which confidence on a model is sure, and what that means for the test images."""
     least = results.evaluations[name]["sure_from"]
     test = results.predictions[name]
     sure = test[test["confidence"] >= least]
     right = (sure["label"] == sure["prediction"]).mean() if len(sure) else 0.0
-    return {
-        "from": f"{least:.1%}",
-        "answered": f"{len(sure) / len(test):.0%}",
-        "right": f"{right:.1%}" if len(sure) else "none",
-    }
+    answered = f"{len(sure) / len(test):.0%}"
+    return [label(name), f"{least:.1%}", answered, f"{right:.1%}" if len(sure) else "none"]
 
 
 def _risk_coverage(results: Results) -> dict[str, pd.DataFrame]:

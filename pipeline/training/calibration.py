@@ -9,6 +9,7 @@ BINS = 15  # of confidence, equally wide
 BOUND = 3.0  # of the logarithm of a temperature, in both directions
 LARGEST_ERROR = 0.25  # standard error of that logarithm, above which a temperature is not known
 SMALLEST = 50  # images of validation with which "unsure" can be said
+FEWEST = 20  # answers among them of which the share that is right says something
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
@@ -80,7 +81,8 @@ def sure_from(confidence: np.ndarray, correct: np.ndarray, right: float) -> floa
     if len(confidence) < SMALLEST or correct.mean() >= right:
         return 0.0
     curve = risk_coverage(confidence, correct)
-    good = curve[1 - curve["risk"] >= right]
+    has_enough = curve["coverage"] * len(confidence) > FEWEST - 0.5
+    good = curve[has_enough & (1 - curve["risk"] >= right)]
     return float(good["confidence"].iloc[-1]) if len(good) else 1.0
 
 

@@ -69,3 +69,5 @@ def test_a_model_is_sure_from_the_confidence_on_from_which_it_is_right_often_eno
     assert sure_from(confidence, correct, 0.8) == pytest.approx(0.39)  # 50 of 62 are right
     assert sure_from(confidence, ~correct, 0.8) == 1
     assert sure_from(confidence[:20], correct[:20], 0.8) == 0  # too few to tell
+    by_luck = confidence > 0.95  # five right answers say nothing
+    assert sure_from(confidence, by_luck, 0.8) == 1
