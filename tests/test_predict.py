@@ -318,7 +318,15 @@ IMAGES: dict[str, tuple[np.ndarray, str]] = {
 }
 
 
-@pytest.fixture(params=["photograph", *IMAGES])
+QUICK = ("transparent", "16 bits")  # and a photograph; the other kinds are slow together
+
+
+@pytest.fixture(
+    params=[
+        "photograph",
+        *(pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in IMAGES),
+    ]
+)
 def image(request: pytest.FixtureRequest, folder: Path) -> Path:
     """An image in a file, each with its own way of being read."""
     if request.param == "photograph":

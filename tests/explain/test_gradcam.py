@@ -80,6 +80,7 @@ def test_captum_finds_the_same(name: str, layer: str) -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
+@pytest.mark.slow
 def test_two_threads_give_the_same_bits_each_time() -> None:
     """Also for a single small image.
 

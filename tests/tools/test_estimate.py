@@ -199,6 +199,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(tmp_path / "disk")], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_too_small_is_refused_in_one_line(small_disk: Path, tmp_path: Path) -> None:
     write_folder(tmp_path / "photos", NAMES)
     values = merge(read_yaml(PROJECT / "params.yaml"), TINY)

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.base.errors import UserError
 from pipeline.params import Params, read_yaml
 from tests.conftest import Run
-from tools.own import EFFORTS, changes_for, choose_approach, moves, rows_of
+from tools.own import EFFORTS, changes_for, choose_approach, main, moves, rows_of
 from tools.sandbox import PROJECT, layer, merge
 
 COLOURS = {"red 'roses'": (200, 30, 40), "blue\nbells": (40, 60, 200), "gras 🌱": (30, 160, 50)}
@@ -90,31 +90,29 @@ def run_git(directory: Path, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([""], "error: name your images: make own IMAGES="),
-        (["", "", "--effort", ""], "error: name your images: make own IMAGES="),
-        (["nowhere"], "error: {folder}/nowhere: no such file or folder\n"),
-        ([".", "nowhere"], "error: {folder}/nowhere: no such file or folder\n"),
+        ([""], "name your images: make own IMAGES="),
+        (["", "", "--effort", ""], "name your images: make own IMAGES="),
+        (["nowhere"], "{folder}/nowhere: no such file or folder"),
+        ([".", "nowhere"], "{folder}/nowhere: no such file or folder"),
         (
             [".", "--effort", "best"],
-            "error: EFFORT=best: it can be quick, article, strong\n",
+            "EFFORT=best: it can be quick, article, strong",
         ),
         (
             [str(PROJECT)],
-            f"error: {PROJECT}: this project lies in it; put the images into a folder of their own",
+            f"{PROJECT}: this project lies in it; put the images into a folder of their own",
         ),
     ],
 )
-def test_what_cannot_be_run_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "tools.own", *arguments],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(PROJECT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert result.returncode == 1
-    assert result.stderr.startswith(message.format(folder=tmp_path))
-    assert result.stderr.count("\n") == 1
+def test_what_cannot_be_run_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["own", *arguments])
+    with pytest.raises(UserError) as error:
+        main()
+    assert str(error.value).startswith(message.format(folder=tmp_path))
+    assert "\n" not in str(error.value)
 
 
 def test_make_passes_any_name_on(tmp_path: Path) -> None:
