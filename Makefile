@@ -19,7 +19,7 @@ demo: $(VENV)/ready    ## the whole pipeline offline, on drawn flowers, in the f
 strong: $(VENV)/ready  ## the experiment with one more approach, the strongest found, in strong/
 	python -m tools.demo strong
 
-look: $(VENV)/ready    ## what to check in your images before any training: IMAGES=path [BACKBONE=file]
+look: $(VENV)/ready    ## what to check in your images before training: IMAGES=path [BACKBONE=file]
 	@python -m tools.look "$$IMAGES" "$$BACKBONE"
 
 own: $(VENV)/ready     ## on your images: IMAGES=path [EFFORT=quick|article|strong] [BACKBONE=file]

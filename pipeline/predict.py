@@ -30,7 +30,7 @@ from pipeline.explain.gradcam import gradcam
 from pipeline.explain.panels import Panel, explained_panel, write_figure
 from pipeline.models.files import TrainedModel, load_model
 from pipeline.models.freezing import fuse_frozen, section
-from pipeline.sources.files import SUFFIXES, is_hidden, walk
+from pipeline.sources.files import SUFFIXES, images_below
 from pipeline.training.evaluation import top_classes
 
 EXPLAINED = "_explained.png"
@@ -150,12 +150,7 @@ def find_images(names: Sequence[str]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        files += [
-            place
-            for place, file in walk(path)
-            if place.suffix.lower() in SUFFIXES
-            and not (file.fault or is_hidden(file.name) or file.name.endswith(EXPLAINED))
-        ]
+        files += [file for file in images_below(path) if not file.name.endswith(EXPLAINED)]
     if not files:
         raise UserError(f"{', '.join(names) or 'standard input'}: no image in it")
     return files

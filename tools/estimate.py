@@ -23,6 +23,7 @@ from pipeline.base.environment import discard_variables
 from pipeline.base.errors import UserError, for_people
 from pipeline.params import Params, Recipe, Train, load_params, read_yaml
 from pipeline.sources.files import SUFFIXES, is_hidden, walk
+from pipeline.sources.layout import split_of
 
 if TYPE_CHECKING:
     from tools.speed import Rates, Speed
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 SAMPLES = 12  # images to decode
 LARGEST = 10**8  # bytes of one of them
 LOOK = 5.0  # seconds to count in a compressed tar file; what lies behind is extrapolated
-TRAINING = ("train", "training", "seg_train")  # names of a folder of training images
 # What no image is to blame for, in seconds.
 STAGE = 2.0  # of DVC and the system, around a stage
 UNMEASURED = 15.0  # in the stages that explain and report
@@ -151,8 +151,8 @@ def _spread(items: Sequence[Any]) -> list[Any]:
 
 
 def _share_of_train(names: Sequence[str]) -> float | None:
-    parts = [{part.casefold() for part in PurePosixPath(name).parts} for name in names]
-    count = sum(not found.isdisjoint(TRAINING) for found in parts)
+    folders = [PurePosixPath(name).parent.parts for name in names]
+    count = sum(any(split_of(folder) == "train" for folder in found) for found in folders)
     return count / len(names) if 0 < count < len(names) else None
 
 

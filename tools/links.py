@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from pipeline.base.errors import print_note
-from pipeline.sources.files import walk
+from pipeline.sources.files import as_text, walk
 
 
 def without_links(images: Path, target: Path) -> Path:
@@ -25,7 +25,10 @@ def without_links(images: Path, target: Path) -> Path:
     if not images.is_dir():
         return images
     entries = list(walk(images))
-    if not any(place.is_symlink() or file.fault or not _is_utf8(place) for place, file in entries):
+    if not any(
+        place.is_symlink() or file.fault or as_text(file.name) != file.name
+        for place, file in entries
+    ):
         return images
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -33,7 +36,7 @@ def without_links(images: Path, target: Path) -> Path:
         if file.fault:
             print_note(f"{images}: {file.name} is left out: {file.fault}")
             continue
-        copy = target / _as_text(file.name)
+        copy = target / as_text(file.name)
         if file.name.endswith("/"):
             copy.mkdir(parents=True, exist_ok=True)
             continue
@@ -46,16 +49,3 @@ def without_links(images: Path, target: Path) -> Path:
         "as they are now"
     )
     return target
-
-
-def _as_text(name: str) -> str:
-    """A name that is not UTF-8 as Latin-1, as the stage images reads it."""
-    return name if _is_utf8(Path(name)) else os.fsencode(name).decode("latin-1")
-
-
-def _is_utf8(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

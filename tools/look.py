@@ -8,14 +8,12 @@ stage explore, so `make own` begins where this ends.
 
 import argparse
 import sys
-from pathlib import Path
 
 from pipeline.base.errors import UserError, for_people
 from pipeline.base.files import write_text
-from pipeline.params import load_params
 from pipeline.report.data import data_page, read_data
-from tools.own import OWN, changes_for, existing, followable, rows_of
-from tools.sandbox import DVC, PROJECT, run, update
+from tools.own import OWN, prepare, rows_of
+from tools.sandbox import DVC, PROJECT, run
 
 TABLES = {
     "suspects.csv": "labels to check",
@@ -31,16 +29,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if not arguments.images:
         raise UserError("name your images: make look IMAGES=path/to/folder")
-    images = followable(existing(arguments.images))
-    backbone = existing(arguments.backbone) if arguments.backbone else None
-    changes = changes_for(images, backbone)
-    place = Path(changes["images"]["path"])
-    demanded = [f"images.{key}" for key in changes["images"]]
-    demanded += ["backbone.path"] if backbone else []
-    update(OWN, changes, images=place, demanded=demanded)
-    load_params(OWN / "params.yaml")
+    place = prepare(arguments, {})
     if code := run(OWN, *DVC, "repro", "explore").returncode:
-        if not backbone:
+        if not arguments.backbone:
             print(
                 "If the backbone could not be downloaded: "
                 "make look IMAGES=… BACKBONE=file of ImageNet weights of a ResNet18"

@@ -20,7 +20,7 @@ from typing import Any
 from pipeline.base.errors import UserError, for_people, listed
 from pipeline.figures.style import label
 from pipeline.params import load_params, read_yaml
-from pipeline.sources.files import SUFFIXES, is_hidden, walk
+from pipeline.sources.files import images_below
 from pipeline.sources.table import SUFFIXES as TABLES
 from tools.demo import activation, reproduce
 from tools.links import without_links
@@ -47,23 +47,14 @@ def main() -> int:
     effort = arguments.effort or "article"
     if effort not in EFFORTS:
         raise UserError(f"EFFORT={effort}: it can be {', '.join(EFFORTS)}")
-    images = followable(existing(arguments.images))
-    backbone = existing(arguments.backbone) if arguments.backbone else None
-    changes = changes_for(images, backbone)
-    if more := EFFORTS[effort]:
-        changes = layer(changes, read_yaml(PROJECT / more))
-
-    place = Path(changes["images"]["path"])
-    demanded = [f"images.{key}" for key in changes["images"]]
-    demanded += ["backbone.path"] if backbone else []
-    update(OWN, changes, images=place, demanded=demanded)
-    load_params(OWN / "params.yaml")
+    more = EFFORTS[effort]
+    place = prepare(arguments, read_yaml(PROJECT / more) if more else {})
     print(f"effort:  {effort} (EFFORT can be {', '.join(EFFORTS)})", flush=True)
     if code := run(PROJECT, sys.executable, "-m", "tools.estimate", str(OWN)).returncode:
         return code
     before = splits_of(OWN)
     if code := reproduce(OWN):
-        if not backbone:
+        if not arguments.backbone:
             print(
                 "If the backbone could not be downloaded: "
                 "make own IMAGES=… BACKBONE=file of ImageNet weights of a ResNet18"
@@ -72,6 +63,29 @@ def main() -> int:
     for line in [*moves(before, splits_of(OWN)), *findings(OWN), *next_commands(OWN, place)]:
         print(line)
     return 0
+
+
+def prepare(arguments: argparse.Namespace, more: dict[str, Any]) -> Path:
+    """Bring own/ up to date for the images, and perhaps the backbone, that somebody named.
+
+    Args:
+        more: changes of params.yaml besides what the images change.
+
+    Returns:
+        The folder or archive of the images.
+
+    Raises:
+        UserError: something named is not there, or params.yaml of own/ does not hold.
+    """
+    images = followable(existing(arguments.images))
+    backbone = existing(arguments.backbone) if arguments.backbone else None
+    changes = layer(changes_for(images, backbone), more)
+    place = Path(changes["images"]["path"])
+    demanded = [f"images.{key}" for key in changes["images"]]
+    demanded += ["backbone.path"] if backbone else []
+    update(OWN, changes, images=place, demanded=demanded)
+    load_params(OWN / "params.yaml")
+    return place
 
 
 def existing(argument: str) -> Path:
@@ -281,9 +295,8 @@ def next_commands(sandbox: Path, images: Path) -> list[str]:
 def a_photo(sandbox: Path, images: Path) -> Path:
     """One of the images, or, if they are in an archive, one that the report shows."""
     if images.is_dir():
-        for place, file in walk(images):
-            is_image = place.suffix.lower() in SUFFIXES and not is_hidden(file.name)
-            if is_image and not file.fault and str(place).isprintable():  # so, on one line
+        for place in images_below(images):
+            if str(place).isprintable():  # so, on one line
                 return place
     shown = sorted((sandbox / "report" / "gradcam").glob("*.jpg"))
     return shown[0].relative_to(PROJECT) if shown else Path("photo.jpg")

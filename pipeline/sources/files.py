@@ -96,11 +96,8 @@ def read_files(path: Path, wanted: Wanted, encoding: str | None, note: Note) -> 
             files = _files_of_tar(path, wanted)
     others: list[str] = []  # names that are not UTF-8
     for file in files:
-        name = file.name
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            name = os.fsencode(name).decode("latin-1")
+        name = as_text(file.name)
+        if name != file.name:
             others.append(name)
         name = composed(name)
         if not PurePosixPath(name).parts:
@@ -109,6 +106,23 @@ def read_files(path: Path, wanted: Wanted, encoding: str | None, note: Note) -> 
             yield File(name, file.content, file.fault)
     if others:
         note(f"{path}: names that are not UTF-8 are read as Latin-1: {listed(others)}")
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """The images of a folder, by their names; no hidden ones, and none that cannot be opened."""
+    for place, file in walk(folder):
+        is_image = place.suffix.lower() in SUFFIXES and not is_hidden(file.name)
+        if is_image and not file.fault:
+            yield place
+
+
+def as_text(name: str) -> str:
+    """A name of a file; one that is not UTF-8 is read as Latin-1."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("latin-1")
+    return name
 
 
 def composed(text: str) -> str:

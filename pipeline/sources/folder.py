@@ -26,6 +26,7 @@ from pipeline.data.raw import (
     UNLABELLED_COLUMNS,
     RawData,
 )
+from pipeline.data.signatures import kind_of
 from pipeline.params import Images
 from pipeline.sources.files import SUFFIXES, File, LeftOutError, Note, read_files
 from pipeline.sources.layout import Layout, Place, read_folders
@@ -119,7 +120,7 @@ def read(images: Images, scratch: Path, note: Note) -> RawData:
 def _is_wanted(name: str, head: bytes) -> bool:
     """Whether the content of a file is needed, by its name and first bytes."""
     suffix = PurePosixPath(name).suffix.lower()
-    return suffix in SUFFIXES or is_candidate(name) or examine(head).is_image
+    return suffix in SUFFIXES or is_candidate(name) or kind_of(head) != ""
 
 
 def _write_archive(path: Path, archive: Path, images: Images, note: Note) -> Found:
