@@ -272,6 +272,13 @@ class Runtime(Section):
     cache: Annotated[float, Field(strict=True, ge=0, le=1e6)]
 
 
+class Dataset(Section):
+    name: Text
+    url: str
+    license: Text
+    terms: str
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -283,7 +290,9 @@ class Params(Section):
     train: Train
     approaches: Annotated[dict[Name, Approach], Field(min_length=1)]
     sure: Annotated[float, Field(strict=True, gt=0, lt=1)]
+    dataset: Dataset
     export: list[Name]
+    onnx_opset: Annotated[int, Field(strict=True, ge=18, le=23)]
     published: dict[Name, Published]
     explain: Explain
     plots: Plots

@@ -1,5 +1,6 @@
 """Files of approaches that are no longer in params.yaml."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ def discard_removed(params: Params) -> None:
     lock = read_yaml("dvc.lock") if Path("dvc.lock").exists() else {"stages": {}}
     try:
         for path in _outs_of_removed(params, lock):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
     except (LookupError, TypeError, AttributeError, ValueError, OSError) as error:
         raise UserError(
             f"dvc.lock: not as DVC writes it ({error!r}); delete it, or git checkout dvc.lock"

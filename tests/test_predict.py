@@ -22,6 +22,7 @@ from pipeline.base.cache import Cache
 from pipeline.base.errors import UserError
 from pipeline.data.images import central_square
 from pipeline.data.views import Views, normalise
+from pipeline.export.card import EXAMPLES
 from pipeline.export.onnx import export_onnx
 from pipeline.models.files import TrainedModel, load_model, save_model, split_classifier
 from pipeline.models.frozen import Inputs, logits
@@ -290,8 +291,8 @@ def example(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> list[tuple[str, float]]:
-    """What an example of docs/ prints: class and probability."""
-    path = PROJECT / "docs" / f"predict_{name}.py"
+    """What an example prints: class and probability."""
+    path = EXAMPLES / f"predict_{name}.py"
     assert "pipeline" not in path.read_text()
     monkeypatch.setattr("sys.argv", [path.name, *arguments])
     runpy.run_path(str(path))

@@ -139,10 +139,16 @@ def changes_for(images: Path, backbone: Path | None = None) -> dict[str, Any]:
         "draw": dict.fromkeys(("images", "backbone")),
         "images": section,
         "published": dict.fromkeys(params["published"]),
+        "dataset": {"name": name_of(images), "url": "", "license": "unknown", "terms": ""},
     }
     if backbone:
         changes["backbone"] = {"path": str(backbone)}
     return changes
+
+
+def name_of(images: Path) -> str:
+    """What the images are called where nobody has said: the name of their folder or file."""
+    return (images.name if images.is_dir() else images.name.partition(".")[0]) or images.name
 
 
 # What came out.

@@ -25,8 +25,8 @@ class _WithProbabilities(nn.Module):
         return logits, logits.softmax(1)
 
 
-def export_onnx(path: Path, model: nn.Module, header: Header) -> None:
-    """Write ``model`` as one ONNX file.
+def export_onnx(path: Path, model: nn.Module, header: Header, opset: int = 18) -> None:
+    """Write ``model`` as one ONNX file, of the oldest form (IR) that its operators allow.
 
     It maps ``pixels``, float32 [n, 3, crop, crop], to ``logits`` (calibrated) and
     ``probabilities`` (their softmax), both float32 [n, classes]. Its metadata are two JSON values:
@@ -35,6 +35,8 @@ def export_onnx(path: Path, model: nn.Module, header: Header) -> None:
     Args:
         model: in eval mode, on the CPU.
         header: of the model's file.
+        opset: version of the operators; PyTorch writes none before 18, which onnxruntime knows
+            since 1.14.
     """
     exported = torch.onnx.export(
         _WithProbabilities(model).eval(),
@@ -45,9 +47,11 @@ def export_onnx(path: Path, model: nn.Module, header: Header) -> None:
         output_names=["logits", "probabilities"],
         external_data=False,
         verbose=False,
+        opset_version=opset,
     )
     assert exported is not None
     proto = exported.model_proto
+    proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
     _remove_notes(proto.graph)
     transforms = {
         "resize": header.resize,

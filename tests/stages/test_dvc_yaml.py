@@ -71,7 +71,7 @@ def imported_files(*modules: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def stages(project: Path) -> Iterator[dict[str, Stage]]:
-    """The stages of the finished run, and one that exports an ONNX file."""
+    """The stages of the finished run, and one that exports a model."""
     params = project / "params.yaml"
     before = params.read_text()
     params.write_text(before.replace("export: []", "export: [fine_tuning]"))

@@ -28,7 +28,7 @@ def test_a_project_without_a_repository_runs_in_a_folder_of_its_own(
     demo = copy / "demo"
     assert log(demo) == ["results", "the project's working tree"]
 
-    # A remote, an ONNX file, an experiment.
+    # A remote, a model to publish, an experiment.
     assert run(demo, "dvc", "remote", "add", "--default", "mine", "../remote").returncode == 0
     exported = run(demo, "dvc", "exp", "run", "-S", "export=[feature_extraction]")
     assert exported.returncode == 0, exported.stdout
@@ -40,7 +40,7 @@ def test_a_project_without_a_repository_runs_in_a_folder_of_its_own(
     assert "demo/ has edits that are not committed, nor are the results of them" in again.stdout
     assert "Running stage" not in again.stdout
     assert (demo / ".dvc" / "config").read_text() == config
-    assert (demo / "exported" / "feature_extraction.onnx").exists()
+    assert (demo / "exported" / "feature_extraction" / "model.onnx").exists()
     assert run(demo, "dvc", "exp", "list").stdout == experiments
     assert log(demo) == ["results", "the project's working tree"]
 
