@@ -9,7 +9,7 @@ A package imports only from those above it:
 - models: networks, what of them is frozen, files of trained models.
 - training: the loop over epochs, checkpoints, evaluation.
 - figures: the look of figures, and the figures.
-- explore, explain, export, report: what the stages of these names need.
+- explore, explain, report, export: what the stages of these names need.
 
 params.py has the schema of params.yaml. predict.py uses a trained model.
 """

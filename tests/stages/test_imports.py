@@ -21,8 +21,8 @@ PACKAGES = [
     "figures",
     "explore",
     "explain",
-    "export",
     "report",
+    "export",
 ]
 # torch takes seconds to import. Nothing else imports it: not the report, and not the images.
 IMPORT_TORCH = {"draw@backbone", "evaluate", "explain", "explore", "export", "train"}
