@@ -290,6 +290,7 @@ class Params(Section):
     train: Train
     approaches: Annotated[dict[Name, Approach], Field(min_length=1)]
     sure: Annotated[float, Field(strict=True, gt=0, lt=1)]
+    known: Annotated[float, Field(strict=True, gt=0, le=1)]
     dataset: Dataset
     export: list[Name]
     onnx_opset: Annotated[int, Field(strict=True, ge=18, le=23)]

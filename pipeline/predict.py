@@ -28,8 +28,9 @@ from pipeline.data.images import Preprocessing, central_square
 from pipeline.data.views import normalise
 from pipeline.explain.gradcam import gradcam
 from pipeline.explain.panels import Panel, explained_panel, write_figure
-from pipeline.models.files import TrainedModel, load_model
+from pipeline.models.files import TrainedModel, Verdict, load_model
 from pipeline.models.freezing import fuse_frozen, section
+from pipeline.models.known import split_answers
 from pipeline.sources.files import SUFFIXES, images_below
 from pipeline.training.evaluation import top_classes
 
@@ -45,14 +46,14 @@ class Answer:
 
     Attributes:
         classes: the most probable: class, probability (a fraction); empty if there is a fault.
-        unsure: whether the highest probability is below that from which the model is sure.
+        verdict: how far the answer can be believed: sure, unsure, none of these.
         fault: why the file cannot be read.
         square: the part of the image that the model sees, uint8 [crop, crop, 3].
     """
 
     file: Path
     classes: list[dict[Any, Any]]
-    unsure: bool = False
+    verdict: Verdict = "unsure"
     fault: str = ""
     square: np.ndarray | None = None
 
@@ -80,15 +81,16 @@ def predictions(
         if readable:
             pixels = normalise(torch.from_numpy(np.stack(readable)).to(device), preprocessing)
             with torch.inference_mode():
-                logits = iter(classifier(pixels).float().cpu())
+                logits, similar = split_answers(classifier(pixels).cpu())
+            outputs = zip(logits, similar.tolist(), strict=True)
         for answer in answers:
             if answer.square is None:
                 yield answer
                 continue
-            table = top_classes(next(logits), model.header.classes, count)
-            classes = table.to_dict("records")
-            unsure = classes[0]["probability"] < model.header.sure_from
-            yield Answer(answer.file, classes, unsure, square=answer.square)
+            values, similarity = next(outputs)
+            classes = top_classes(values, model.header.classes, count).to_dict("records")
+            verdict = model.header.verdict(classes[0]["probability"], similarity)
+            yield Answer(answer.file, classes, verdict, square=answer.square)
 
 
 def _read(file: Path, preprocessing: Preprocessing) -> Answer:
@@ -161,12 +163,17 @@ class Text:
 
     def __init__(self, out: TextIO, model: TrainedModel) -> None:
         self._out = out
-        self._sure_from = model.header.sure_from
+        header = model.header
+        self._notes = {
+            "sure": "",
+            "unsure": f"unsure: below {header.sure_from:.1%}",
+            "none of these": "none of these: it is like no training image",
+        }
 
     def write(self, answer: Answer) -> None:
         print(answer.file, file=self._out)
-        if answer.unsure:
-            print(f"  unsure: below {self._sure_from:.1%}", file=self._out)
+        if note := self._notes[answer.verdict]:
+            print(f"  {note}", file=self._out)
         for row in answer.classes:
             name = " ".join(row["class"].split())
             print(f"{row['probability']:8.1%}  {name}", file=self._out)
@@ -187,7 +194,7 @@ class Json:
         record = {
             "file": str(answer.file),
             "classes": answer.classes,
-            "unsure": answer.unsure,
+            "verdict": answer.verdict,
         }
         text = json.dumps(record, indent=2, ensure_ascii=False)
         self._out.write(f"{self._before}\n{text}")
@@ -202,13 +209,12 @@ class Csv:
 
     def __init__(self, out: TextIO, model: TrainedModel) -> None:
         self._table = csv.writer(out, lineterminator="\n")
-        self._table.writerow(["file", "class", "probability", "unsure"])
+        self._table.writerow(["file", "class", "probability", "verdict"])
 
     def write(self, answer: Answer) -> None:
-        unsure = "yes" if answer.unsure else "no"
         for row in answer.classes:
             probability = f"{row['probability']:.6f}"
-            self._table.writerow([answer.file, row["class"], probability, unsure])
+            self._table.writerow([answer.file, row["class"], probability, answer.verdict])
 
     def close(self) -> None:
         """Nothing is left to write."""
@@ -232,14 +238,14 @@ def parse_arguments() -> argparse.Namespace:
         action="store_const",
         const=Json,
         dest="form",
-        help="one list: file, classes with their probabilities, whether unsure",
+        help="one list: file, classes with their probabilities, verdict",
     )
     form.add_argument(
         "--csv",
         action="store_const",
         const=Csv,
         dest="form",
-        help="a row a class: file, class, probability, unsure",
+        help="a row a class: file, class, probability, verdict",
     )
     parser.set_defaults(form=Text)
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes for each image")

@@ -12,6 +12,7 @@ from pipeline.data.raw import read_unlabelled
 from pipeline.data.tables import write_csv, write_json
 from pipeline.models.files import load_model, split_classifier
 from pipeline.models.frozen import Inputs, logits
+from pipeline.models.known import split_answers
 from pipeline.models.networks import weights_digest
 from pipeline.params import Params
 from pipeline.training.evaluation import per_class, predictions, scores
@@ -31,22 +32,30 @@ def main(params: Params, name: str) -> None:
     for split in ("val", "test"):
         views = open_views(split, model.preprocessing, params.runtime, device)
         images = views.pixels.split
-        values = logits(classifier, Inputs(views, frozen.parts, cache), split)
+        outputs = logits(classifier, Inputs(views, frozen.parts, cache), split)
+        values, similar = split_answers(outputs)
         evaluated[split] = scores(values, images.labels) | {"images": len(images)}
         answers[split] = predictions(values, images)
         before = scores(values * model.header.temperature, images.labels)
         evaluated[split]["uncalibrated_loss"] = before["loss"]
         evaluated[split]["uncalibrated_calibration_error"] = before["calibration_error"]
+        is_known = similar >= model.header.known_from
+        evaluated[split]["known"] = round(is_known.double().mean().item(), 6)
     test = answers["test"]
-    unlabelled = pd.DataFrame(columns=["file", "class", "confidence"])
+    unlabelled = pd.DataFrame(columns=["file", "class", "confidence", "verdict"])
     if len(read_unlabelled(RAW)):
         views = open_views(UNLABELLED, model.preprocessing, params.runtime, device)
         images = views.pixels.split
-        values = logits(classifier, Inputs(views, frozen.parts, cache), UNLABELLED)
+        outputs = logits(classifier, Inputs(views, frozen.parts, cache), UNLABELLED)
+        values, similar = split_answers(outputs)
         guesses = predictions(values, images)
         unlabelled["file"] = images.members
         unlabelled["class"] = [model.header.classes[label] for label in guesses["prediction"]]
         unlabelled["confidence"] = guesses["confidence"]
+        unlabelled["verdict"] = [
+            model.header.verdict(*values)
+            for values in zip(guesses["confidence"], similar.tolist(), strict=True)
+        ]
 
     if not is_first():
         return
@@ -54,6 +63,7 @@ def main(params: Params, name: str) -> None:
         "parameters": model.header.parameters,
         "temperature": model.header.temperature,
         "sure_from": model.header.sure_from,
+        "known_from": model.header.known_from,
         "weights_sha256": weights_digest(model.network.state_dict()),
     }
     outs = [

@@ -29,7 +29,6 @@ def main(params: Params, name: str) -> None:
     setup_torch("cpu", params.threads)
     weights = Path(f"models/{name}.safetensors")
     model = load_model(weights)
-    network = model.exportable()
     index = read_index(RAW)
     members = index.loc[index["split"] == "val", "member"].head(IMAGES).tolist()
     preprocessing = model.preprocessing
@@ -37,15 +36,15 @@ def main(params: Params, name: str) -> None:
         squares = [central_square(archive.read(name), name, preprocessing) for name in members]
     pixels = normalise(torch.from_numpy(np.stack(squares)), preprocessing)
     with torch.inference_mode():
-        logits = network(pixels)
+        answers = model.exportable()(pixels)
 
     examples = sorted(EXAMPLES.glob("*.py"))
     made = ["model.safetensors", "model.onnx", "labels.json", "README.md"]
     outs = [f"exported/{name}/{file}" for file in [*made, *(path.name for path in examples)]]
     with atomic(*outs) as (safetensors_file, onnx_file, labels_file, card_file, *example_files):
         shutil.copyfile(weights, safetensors_file)
-        export_onnx(onnx_file, network, model.header, params.onnx_opset)
-        difference = check_onnx(onnx_file, pixels.contiguous().numpy(), logits)
+        export_onnx(onnx_file, model, params.onnx_opset)
+        difference = check_onnx(onnx_file, pixels.contiguous().numpy(), answers)
         write_json(labels_file, model.header.classes)
         for example, path in zip(examples, example_files, strict=True):
             shutil.copyfile(example, path)

@@ -1,22 +1,21 @@
 """Adapt the backbone by one approach."""
 
-from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import nn
+import numpy as np
+from torch import Tensor
 
-from pipeline.base.cache import Cache
 from pipeline.base.errors import choose, print_note
 from pipeline.base.files import atomic
 from pipeline.base.launch import is_first
 from pipeline.compute.device import set_precision, setup_torch
 from pipeline.data.raw import CLASSES, INDEX, read_classes
 from pipeline.data.tables import write_csv
-from pipeline.data.views import Views
 from pipeline.models.files import Header, TrainedModel, save_model, split_classifier
 from pipeline.models.freezing import PartlyTrained, resolve_learning_rates, section
 from pipeline.models.frozen import Inputs, frozen_beginning, logits
+from pipeline.models.known import keep, known_from, similarity
 from pipeline.models.networks import dry_run, new_network, read_backbone
 from pipeline.params import Params
 from pipeline.training.batches import limit_images_per_class, weights_of_classes
@@ -66,7 +65,7 @@ def main(params: Params, name: str) -> None:
     epochs = fit(network, data, recipe, device, checkpoint)
     history = run_epochs(epochs, recipe, len(rows), Path("live") / f"{name}.csv")
 
-    # What makes its probabilities honest, from validation.
+    # What makes its probabilities honest, and what it knows, from validation.
     header = Header(
         approach=name,
         network=backbone.network,
@@ -83,32 +82,59 @@ def main(params: Params, name: str) -> None:
         parameters=network.count_parameters(),
         temperature=1.0,
         sure_from=0.0,
+        known_from=-1.0,
     )
-    header = calibrated(model, header, val, others, cache, device, params.sure)
+    raw = TrainedModel(model.eval(), header)
+    frozen, classifier = split_classifier(raw, others, device)
+    central = open_views("train", preprocessing, params.runtime, device)
+    outputs = {
+        views.pixels.split.name: logits(classifier.network, Inputs(views, frozen.parts, cache))
+        for views in (central, val)
+    }
+    train_features = outputs["train"][rows.rows, len(classes) :]
+    val_logits, val_features = outputs["val"].tensor_split([len(classes)], dim=1)
+    trained = calibrated(raw, val_logits.numpy(), data.val_labels, params.sure)
+    trained = with_known(trained, train_features, val_features, params.known)
     if not is_first():
         return
     with atomic(f"history/{name}.csv", f"models/{name}.safetensors") as (history_file, model_file):
         write_csv(history_file, history)
-        save_model(model_file, model, header)
+        save_model(model_file, trained)
     checkpoint.discard()
 
 
 def calibrated(
-    model: nn.Module,
-    header: Header,
-    val: Views,
-    others: Collection[Collection[str]],
-    cache: Cache,
-    device: torch.device,
-    right: float,
-) -> Header:
-    """The header with the temperature, and the confidence from which on the model is sure."""
-    frozen, classifier = split_classifier(TrainedModel(model.eval(), header), others, device)
-    values = logits(classifier, Inputs(val, frozen.parts, cache)).numpy()
-    labels = val.pixels.split.labels
-    temperature = fit_temperature(values, labels)
+    model: TrainedModel, logits: np.ndarray, labels: np.ndarray, right: float
+) -> TrainedModel:
+    """The model with its temperature, and the probability from which on it is sure.
+
+    Args:
+        logits: of the validation images, float32 [n, classes].
+        labels: int64 [n].
+        right: share of the sure answers that are right.
+    """
+    temperature = fit_temperature(logits, labels)
     if temperature == 1:
-        print_note(f"{header.approach}: {len(labels)} validation images tell no temperature")
-    correct = values.argmax(1) == labels
-    sure = sure_from(confidences(values, temperature), correct, right)
-    return header.model_copy(update={"temperature": temperature, "sure_from": round(sure, 6)})
+        print_note(f"{model.header.approach}: {len(labels)} validation images tell no temperature")
+    correct = logits.argmax(1) == labels
+    sure = sure_from(confidences(logits, temperature), correct, right)
+    found = {"temperature": temperature, "sure_from": round(sure, 6)}
+    return replace(model, header=model.header.model_copy(update=found))
+
+
+def with_known(model: TrainedModel, train: Tensor, val: Tensor, share: float) -> TrainedModel:
+    """The model with its training images' features, and the similarity that makes one known.
+
+    Args:
+        train, val: features of the splits, float32 [n, values].
+        share: of the validation images that count as known.
+    """
+    known = keep(train)
+    limit = known_from(similarity(val, known.float()), share)
+    if limit is None:
+        print_note(
+            f"{model.header.approach}: {len(val)} validation images do not tell what is "
+            '"none of these"'
+        )
+        return model
+    return replace(model, header=model.header.model_copy(update={"known_from": limit}), known=known)

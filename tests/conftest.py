@@ -111,6 +111,7 @@ HEADER = Header(
     parameters={"total": 2, "trainable": 1},
     temperature=1.0,
     sure_from=0.0,
+    known_from=-1.0,
 )
 
 # A shell's background jobs, and all that they start, ignore Ctrl-C; the tests of it need it.

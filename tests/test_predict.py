@@ -26,6 +26,7 @@ from pipeline.export.card import EXAMPLES
 from pipeline.export.onnx import export_onnx
 from pipeline.models.files import TrainedModel, load_model, save_model, split_classifier
 from pipeline.models.frozen import Inputs, logits
+from pipeline.models.known import keep, split_answers
 from pipeline.models.networks import new_network
 from pipeline.predict import main
 from pipeline.training.evaluation import predictions, top_classes
@@ -86,13 +87,13 @@ def test_predictions_are_those_of_the_evaluation(
     fit: str,
 ) -> None:
     changes = {"precision": precision, "flip_averaging": flip_averaging, "fit": fit}
-    save_model(Path("model"), network, HEADER.model_copy(update=changes))
+    save_model(Path("model"), TrainedModel(network, HEADER.model_copy(update=changes)))
     model = load_model(Path("model"))
     cache = Cache(Path("cache"), 10**9)
     pixels = replace(images.pixels("test", cache), preprocessing=model.preprocessing)
     beginning, rest = split_classifier(model, [], CPU)
     evaluated = logits(rest, Inputs(Views(pixels, CPU), beginning.parts, cache))
-    table = predictions(evaluated, pixels.split)
+    table = predictions(split_answers(evaluated)[0], pixels.split)
 
     assert predict("model", "photos", "--json") == 0
     answers = json.loads(capsys.readouterr().out)
@@ -110,7 +111,7 @@ def test_predictions_are_those_of_the_evaluation(
 def test_what_cannot_be_read_is_named_and_the_others_are_predicted(
     network: nn.Module, predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_model(Path("model"), network, HEADER)
+    save_model(Path("model"), TrainedModel(network, HEADER))
     first, *_ = sorted(Path("photos").iterdir())
     Path("broken one.jpg").write_bytes(b"<html>")
     assert predict("model", first, "broken one.jpg", "nowhere.jpg") == 1
@@ -127,7 +128,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_predicted(
 @pytest.mark.slow
 def test_it_runs_in_any_directory(network: nn.Module, folder: Path) -> None:
     """As after ``pip install .``"""
-    save_model(folder / "model", network, HEADER)
+    save_model(folder / "model", TrainedModel(network, HEADER))
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.predict", "model", "photos", "nowhere.jpg"],
         cwd=folder,
@@ -143,11 +144,11 @@ def test_it_runs_in_any_directory(network: nn.Module, folder: Path) -> None:
 def test_a_table_has_a_row_a_class(
     network: nn.Module, predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_model(Path("model"), network, HEADER)
+    save_model(Path("model"), TrainedModel(network, HEADER))
     (Path("photos") / "notes.txt").write_text("not an image")
     assert predict("model", ".", "--csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    columns = ["file", "class", "probability", "unsure"]
+    columns = ["file", "class", "probability", "verdict"]
     assert [list(row) for row in rows] == [columns] * 9 * CLASSES
     assert len({row["file"] for row in rows}) == COUNTS["test"]
 
@@ -155,16 +156,34 @@ def test_a_table_has_a_row_a_class(
 def test_an_answer_that_is_not_certain_enough_is_unsure(
     network: nn.Module, predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_model(Path("model"), network, HEADER)
+    save_model(Path("model"), TrainedModel(network, HEADER))
     predict("model", "photos", "--json", "--top", "1")
     best = [answer["classes"][0]["probability"] for answer in json.loads(capsys.readouterr().out)]
     middle = sorted(best)[len(best) // 2]
-    save_model(Path("model"), network, HEADER.model_copy(update={"sure_from": middle}))
+    save_model(
+        Path("model"), TrainedModel(network, HEADER.model_copy(update={"sure_from": middle}))
+    )
     predict("model", "photos", "--json", "--top", "1")
     answers = json.loads(capsys.readouterr().out)
-    assert [answer["unsure"] for answer in answers] == [value < middle for value in best]
+    expected = ["unsure" if value < middle else "sure" for value in best]
+    assert [answer["verdict"] for answer in answers] == expected
     predict("model", "photos")
     assert capsys.readouterr().out.count(f"\n  unsure: below {middle:.1%}\n") == len(best) // 2
+
+
+def test_an_image_that_is_like_no_training_image_is_none_of_these(
+    network: nn.Module, predict: Predict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = keep(torch.rand(3, 1024))
+    for limit, verdict in ((-1.0, "sure"), (1.0, "none of these")):
+        header = HEADER.model_copy(update={"known_from": limit})
+        save_model(Path("model"), TrainedModel(network, header, known))
+        predict("model", "photos", "--csv", "--top", "1")
+        rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+        assert {row["verdict"] for row in rows} == {verdict}
+    predict("model", "photos")
+    line = "\n  none of these: it is like no training image\n"
+    assert capsys.readouterr().out.count(line) == len(rows)
 
 
 def test_probabilities_are_those_after_the_temperature(
@@ -173,7 +192,7 @@ def test_probabilities_are_those_after_the_temperature(
     found = []
     for temperature in (1.0, 3.0):
         header = HEADER.model_copy(update={"temperature": temperature})
-        save_model(Path("model"), network, header)
+        save_model(Path("model"), TrainedModel(network, header))
         predict("model", "photos", "--json", "--top", str(CLASSES))
         answers = json.loads(capsys.readouterr().out)
         found.append([[row["probability"] for row in answer["classes"]] for answer in answers])
@@ -189,7 +208,7 @@ def test_names_come_from_standard_input_and_hidden_files_of_folders_are_left_out
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    save_model(Path("model"), network, HEADER)
+    save_model(Path("model"), TrainedModel(network, HEADER))
     first, second, *_ = sorted(Path("photos").iterdir())
     for hidden in ("._1.jpg", ".thumbnails/1.jpg", "__MACOSX/1.jpg"):
         path = Path("photos") / hidden
@@ -210,7 +229,7 @@ def test_names_come_from_standard_input_and_hidden_files_of_folders_are_left_out
 def test_names_that_cannot_be_shown_and_readers_that_stop_end_nothing(
     network: nn.Module, folder: Path
 ) -> None:
-    save_model(folder / "model", network, HEADER)
+    save_model(folder / "model", TrainedModel(network, HEADER))
     photo = next((folder / "photos").iterdir()).read_bytes()
     (folder / "photos" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(photo)
     program = [sys.executable, "-m", "pipeline.predict", "model", "photos"]
@@ -236,7 +255,7 @@ def test_names_that_cannot_be_shown_and_readers_that_stop_end_nothing(
 def test_a_prediction_is_explained_by_a_png_in_the_current_directory(
     network: nn.Module, predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_model(Path("model"), network, HEADER)
+    save_model(Path("model"), TrainedModel(network, HEADER))
     photo, _, *others = sorted(Path("photos").iterdir())
     for other in others:
         other.unlink()
@@ -259,7 +278,7 @@ def test_an_explanation_that_cannot_be_made_is_one_line(
     network: nn.Module, predict: Predict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo, other, *_ = sorted(Path("photos").iterdir())
-    save_model(Path("model"), network, HEADER)
+    save_model(Path("model"), TrainedModel(network, HEADER))
     other.rename(photo.name)
     message = rf"several images are called '{photo.stem}'; --explain would write one file"
     with pytest.raises(UserError, match=message):
@@ -351,7 +370,7 @@ def test_the_example_with_torchvision_predicts_the_same(
     fit: str,
 ) -> None:
     header = HEADER.model_copy(update={"flip_averaging": flip_averaging, "fit": fit})
-    save_model(Path("model.safetensors"), network, header)
+    save_model(Path("model.safetensors"), TrainedModel(network, header))
     predict("model.safetensors", image, "--json")
     (answer,) = json.loads(capsys.readouterr().out)
     found = example("torchvision", ["model.safetensors", str(image)], monkeypatch, capsys)
@@ -365,7 +384,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The small network as ONNX files, by their fit."""
     paths = {fit: tmp_path_factory.mktemp(fit) / "model.onnx" for fit in ("crop", "pad")}
     for fit, path in paths.items():
-        export_onnx(path, small_network(), HEADER.model_copy(update={"fit": fit}))
+        header = HEADER.model_copy(update={"fit": fit})
+        export_onnx(path, TrainedModel(small_network(), header))
     return paths
 
 

@@ -197,6 +197,24 @@ def section(model: nn.Module, start: int, stop: int | None) -> fx.GraphModule:
     return fx.GraphModule(model, part)
 
 
+def with_features(model: nn.Module, start: int) -> fx.GraphModule:
+    """The rest of a network from a place's position on: logits, and what goes into the head.
+
+    Its outputs are [n, classes + values]. For the rest see :func:`section`.
+    """
+    to_head = frozen_place(model, [head_name(model)])
+    assert to_head is not None  # a value goes into the head
+    nodes = list(_traced(model).nodes)
+    part = fx.Graph()
+    copies = {nodes[start]: part.placeholder("inputs")}
+    for node in nodes[start + 1 : -1]:
+        copies[node] = part.node_copy(node, copies.__getitem__)
+    logits = copies[nodes[-1].args[0]]
+    features = part.call_function(torch.flatten, (copies[nodes[to_head.position]], 1))
+    part.output(part.call_function(torch.cat, ([logits, features], 1)))
+    return fx.GraphModule(model, part)
+
+
 def fuse_frozen(frozen: nn.Module) -> nn.Module:
     """A copy of a frozen module that computes the same faster (the last bits differ).
 
@@ -215,24 +233,9 @@ class _FlipAveraged(nn.Module):
         return (self.network(pixels).float() + self.network(pixels.flip(-1)).float()) / 2
 
 
-class _Calibrated(nn.Module):
-    def __init__(self, network: nn.Module, temperature: float) -> None:
-        super().__init__()
-        self.network = network
-        self.temperature = temperature
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.network(inputs).float() / self.temperature
-
-
 def with_flip_averaging(network: nn.Module, flip_averaging: bool) -> nn.Module:
-    """``network``, or the mean of its logits for an image and its mirror image."""
+    """``network``, or the mean of its outputs for an image and its mirror image."""
     return _FlipAveraged(network) if flip_averaging else network
-
-
-def with_temperature(network: nn.Module, temperature: float) -> nn.Module:
-    """``network`` with its logits divided by ``temperature``, so that softmax gives honest ones."""
-    return network if temperature == 1 else _Calibrated(network, temperature)
 
 
 class _Tracer(fx.Tracer):

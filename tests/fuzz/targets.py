@@ -320,6 +320,7 @@ MODEL: dict[str, Any] = {
     "parameters": {"total": 2, "trainable": 1},
     "temperature": 1.0,
     "sure_from": 0.0,
+    "known_from": -1.0,
 }
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from pipeline.base.errors import UserError
 from pipeline.models.files import Header, TrainedModel, load_model, save_model, split_classifier
 from pipeline.models.freezing import section
+from pipeline.models.known import keep, split_answers
 from pipeline.models.networks import new_network, weights_digest
 from tests.conftest import HEADER
 from tests.small import CPU, flip_bit
@@ -32,9 +33,11 @@ def changed(**changes: Any) -> Header:
 
 def test_a_saved_model_comes_back_whole(network: nn.Module, tmp_path: Path) -> None:
     network = network.to(memory_format=torch.channels_last)  # as after a training
-    save_model(tmp_path / FILE, network, HEADER)
+    known = keep(torch.rand(5, 1024))
+    save_model(tmp_path / FILE, TrainedModel(network, HEADER, known))
     model = load_model(tmp_path / FILE)
     assert model.header == HEADER
+    assert torch.equal(model.known, known)
     assert not any(module.training for module in model.network.modules())
     assert weights_digest(model.network.state_dict()) == weights_digest(network.state_dict())
     size = model.preprocessing
@@ -45,19 +48,19 @@ def test_a_saved_model_comes_back_whole(network: nn.Module, tmp_path: Path) -> N
 
 
 def test_the_bytes_of_a_file_are_those_of_the_model(network: nn.Module, tmp_path: Path) -> None:
-    save_model(tmp_path / FILE, network, HEADER)
-    save_model(tmp_path / "another name", network, HEADER)
+    save_model(tmp_path / FILE, TrainedModel(network, HEADER))
+    save_model(tmp_path / "another name", TrainedModel(network, HEADER))
     assert (tmp_path / FILE).read_bytes() == (tmp_path / "another name").read_bytes()
-    save_model(tmp_path / "another name", network, changed(classes=["a", "b", "d"]))
+    save_model(tmp_path / "another name", TrainedModel(network, changed(classes=["a", "b", "d"])))
     assert (tmp_path / FILE).read_bytes() != (tmp_path / "another name").read_bytes()
 
 
 def test_other_programs_can_read_it(network: nn.Module, tmp_path: Path) -> None:
-    save_model(tmp_path / FILE, network, HEADER)
+    save_model(tmp_path / FILE, TrainedModel(network, HEADER))
     with safe_open(tmp_path / FILE, "pt") as file:
         header = json.loads(file.metadata()["model"])
     assert header == HEADER.model_dump()
-    assert load_file(tmp_path / FILE).keys() == network.state_dict().keys()
+    assert load_file(tmp_path / FILE).keys() == {*network.state_dict(), "known"}
 
 
 def rewrite(path: Path, header: Any, **tensors: torch.Tensor) -> None:
@@ -78,7 +81,10 @@ def rewrite(path: Path, header: Any, **tensors: torch.Tensor) -> None:
         (HEADER.model_dump() | {"classes": []}, {}, "classes: List should have at least 1 item"),
         (HEADER.model_dump() | {"classes": ["a"]}, {}, r"fc\.weight is \[3, 1024\] in place of"),
         (HEADER.model_dump() | {"network": "resnet19"}, {}, "torchvision has no such network"),
+        (HEADER.model_dump(exclude={"known_from"}), {}, r"\(known_from: Field required\)"),
         (HEADER.model_dump(), {"more": torch.ones(1)}, "more is unknown to it"),
+        (HEADER.model_dump(), {"known": torch.ones(2, 1024)}, "known: not features of 1024"),
+        (HEADER.model_dump(), {"known": torch.ones(2, 3).half()}, "known: not features of 1024"),
     ],
 )
 def test_a_file_that_is_not_of_this_pipeline_is_refused(
@@ -88,7 +94,7 @@ def test_a_file_that_is_not_of_this_pipeline_is_refused(
     tensors: dict[str, torch.Tensor],
     reason: str,
 ) -> None:
-    save_model(tmp_path / FILE, network, HEADER)
+    save_model(tmp_path / FILE, TrainedModel(network, HEADER))
     rewrite(tmp_path / FILE, header, **tensors)
     with pytest.raises(UserError, match=reason) as error:
         load_model(tmp_path / FILE)
@@ -100,7 +106,7 @@ def test_a_file_that_is_not_of_this_pipeline_is_refused(
 @pytest.mark.parametrize("kind", ["missing", "empty", "other", "cut", "flipped", "weights"])
 def test_a_damaged_file_is_refused(network: nn.Module, tmp_path: Path, kind: str) -> None:
     path = tmp_path / FILE
-    save_model(path, network, HEADER)
+    save_model(path, TrainedModel(network, HEADER))
     if kind == "missing":
         path.unlink()
     elif kind == "empty":
@@ -141,7 +147,7 @@ def test_precision_and_flip_averaging_hold_in_the_classifier_and_in_its_parts(
             images
         )
     tolerance = 0.02 * expected.abs().max().item() if precision == "bf16" else 1e-5
-    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(split_answers(found)[0], expected, rtol=0, atol=tolerance)
     torch.testing.assert_close(in_parts, found, rtol=0, atol=tolerance)
     assert torch.equal(found, exact) == (precision == "fp32")
     assert len(frozen.parts) == (0 if flip_averaging else 1)

@@ -54,6 +54,7 @@ PARAMS: dict[str, set[str]] = {
     "images.split.seed": {"images"},
     "threads": {*NETWORK, "report"},
     "sure": TRAIN,
+    "known": TRAIN,
     "dataset.license": set(),  # of model cards
     "train.resize": {"explore", *TRAIN, "report"},
     "train.fit": {"explore", *TRAIN, "report"},

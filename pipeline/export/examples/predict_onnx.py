@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 session = onnxruntime.InferenceSession(sys.argv[1])
 notes = session.get_modelmeta().custom_metadata_map
 classes, transforms = json.loads(notes["classes"]), json.loads(notes["transforms"])
+limits = json.loads(notes["limits"])
 
 image = ImageOps.exif_transpose(Image.open(sys.argv[2]))
 if image.mode.startswith(("I", "F")):  # grey of more than 8 bits: white is what its values suggest
@@ -47,6 +48,10 @@ pixels = np.asarray(square, np.float32) / 255
 pixels = (pixels - np.float32(transforms["mean"])) / np.float32(transforms["std"])
 
 inputs = {"pixels": pixels.transpose(2, 0, 1)[None]}
-(probabilities,) = session.run(["probabilities"], inputs)[0]
+(probabilities,), (similarity,) = session.run(["probabilities", "similarity"], inputs)
+if similarity < limits["known_from"]:
+    print("none of these: it is like no training image")
+elif probabilities.max() < limits["sure_from"]:
+    print("unsure")
 for place in probabilities.argsort()[::-1][:5]:
     print(f"{probabilities[place]:.4f} {classes[place]}")

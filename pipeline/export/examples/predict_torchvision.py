@@ -14,14 +14,20 @@ import torch
 from PIL import Image, ImageOps
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch.nn.functional import normalize
 from torchvision.models import get_model
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 with safe_open(sys.argv[1], "pt") as file:
     header = json.loads(file.metadata()["model"])
 model = get_model(header["network"], num_classes=len(header["classes"]))
-model.load_state_dict(load_file(sys.argv[1]))
+weights = load_file(sys.argv[1])
+known = weights.pop("known").float()  # features of the training images
+model.load_state_dict(weights)
 model.eval()
+head = [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
+seen = []  # what goes into the head
+head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
 
 image = ImageOps.exif_transpose(Image.open(sys.argv[2]))
 if image.mode.startswith(("I", "F")):  # grey of more than 8 bits: white is what its values suggest
@@ -49,6 +55,11 @@ with torch.inference_mode():
     views = [pixels, pixels.flip(-1)] if header["flip_averaging"] else [pixels]
     logits = sum(model(view)[0] for view in views).div(len(views))
 probabilities = (logits / header["temperature"]).softmax(0)
+features = normalize(sum(seen) / len(seen))
+if len(known) and (features @ known.T).max() < header["known_from"]:
+    print("none of these: it is like no training image")
+elif probabilities.max() < header["sure_from"]:
+    print("unsure")
 top = probabilities.topk(min(5, len(probabilities)))
 for probability, place in zip(top.values, top.indices, strict=True):
     print(f"{probability:.4f} {header['classes'][place]}")
