@@ -8,7 +8,7 @@ ifeq ($(USER)$(LOGNAME),)
 export USER := $(shell id -un 2>/dev/null || id -u)
 endif
 
-.PHONY: help demo strong own look quick test fuzz repro verify check check-params doctor cache seeds
+.PHONY: help demo strong own look try quick test fuzz repro verify check check-params doctor cache seeds
 .PHONY: few bench peers lock
 help:              ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -24,6 +24,10 @@ look: $(VENV)/ready    ## what to check in your images before training: IMAGES=p
 
 own: $(VENV)/ready     ## on your images: IMAGES=path [EFFORT=quick|article|strong] [BACKBONE=file]
 	@python -m tools.own "$$IMAGES" "$$BACKBONE" --effort "$$EFFORT"
+
+PORT ?= 7860
+try: $(VENV)/ready     ## a page to try a trained model in a browser: MODEL=file [PORT=7860]
+	@python -m pipeline.try_model "$$MODEL" --port $(PORT)
 
 define CHECKS
 ruff check .

@@ -11,5 +11,6 @@ A package imports only from those above it:
 - figures: the look of figures, and the figures.
 - explore, explain, report, export: what the stages of these names need.
 
-params.py has the schema of params.yaml. predict.py uses a trained model.
+params.py has the schema of params.yaml. predict.py uses a trained model, try_model.py shows it on
+a page.
 """

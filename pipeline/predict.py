@@ -12,19 +12,21 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import torch
+from torch import nn
 
 from pipeline.base.errors import UserError, for_people, listed
 from pipeline.base.files import atomic
 from pipeline.base.parallel import cpu_workers, parallel_map
 from pipeline.base.progress import progress
 from pipeline.compute.device import setup_torch
-from pipeline.data.images import Preprocessing, central_square
+from pipeline.data.images import central_square
 from pipeline.data.views import normalise
 from pipeline.explain.gradcam import gradcam
 from pipeline.explain.panels import Panel, explained_panel, write_figure
@@ -58,70 +60,102 @@ class Answer:
     square: np.ndarray | None = None
 
 
-def predictions(
-    model: TrainedModel,
-    files: Sequence[Path],
-    device: torch.device,
-    count: int = 5,
-) -> Iterator[Answer]:
-    """The model's answer for each file, in order; images are decoded by all cores.
+class Predictor:
+    """A model ready to answer and to explain; its networks are made once, for any number of images.
 
     Args:
-        count: of classes in an answer.
+        device: of the answers; explanations are computed on the CPU.
     """
-    classifier = model.classifier(device)
-    preprocessing = model.preprocessing
 
-    def read(file: Path) -> Answer:
-        return _read(file, preprocessing)
+    def __init__(self, model: TrainedModel, device: torch.device) -> None:
+        self.model = model
+        self._device = device
+        self._preprocessing = model.preprocessing
+        self._classifier = model.classifier(device)
 
-    found = parallel_map(read, files, cpu_workers("auto"))
-    while answers := list(islice(found, BATCH)):
-        readable = [answer.square for answer in answers if answer.square is not None]
+    def answers(self, files: Sequence[Path], count: int = 5) -> Iterator[Answer]:
+        """The answer for each file, in order; images are decoded by all cores.
+
+        Args:
+            count: of classes in an answer.
+        """
+
+        def read(file: Path) -> Answer:
+            try:
+                return self._read(file, file.read_bytes())
+            except OSError as error:
+                return Answer(file, [], fault=f"{file}: {error.strerror}")
+
+        found = parallel_map(read, files, cpu_workers("auto"))
+        while batch := list(islice(found, BATCH)):
+            yield from self._answered(batch, count)
+
+    def answer(self, file: Path, encoded: bytes, count: int = 5) -> Answer:
+        """The answer for the content of a file; ``file`` is its name, for messages."""
+        (answer,) = self._answered([self._read(file, encoded)], count)
+        return answer
+
+    def _read(self, file: Path, encoded: bytes) -> Answer:
+        """What the model sees of an image, or why it cannot be read; no classes yet."""
+        try:
+            square = central_square(encoded, str(file), self._preprocessing)
+        except UserError as error:
+            return Answer(file, [], fault=str(error))
+        return Answer(file, [], square=square)
+
+    def _answered(self, batch: list[Answer], count: int) -> Iterator[Answer]:
+        """The same with the classes, where there is a square."""
+        header = self.model.header
+        readable = [answer.square for answer in batch if answer.square is not None]
         if readable:
-            pixels = normalise(torch.from_numpy(np.stack(readable)).to(device), preprocessing)
+            pixels = torch.from_numpy(np.stack(readable)).to(self._device)
             with torch.inference_mode():
-                logits, similar = split_answers(classifier(pixels).cpu())
+                answers = self._classifier(normalise(pixels, self._preprocessing)).cpu()
+            logits, similar = split_answers(answers)
             outputs = zip(logits, similar.tolist(), strict=True)
-        for answer in answers:
+        for answer in batch:
             if answer.square is None:
                 yield answer
                 continue
             values, similarity = next(outputs)
-            classes = top_classes(values, model.header.classes, count).to_dict("records")
-            verdict = model.header.verdict(classes[0]["probability"], similarity)
+            classes = top_classes(values, header.classes, count).to_dict("records")
+            verdict = header.verdict(classes[0]["probability"], similarity)
             yield Answer(answer.file, classes, verdict, square=answer.square)
 
+    @cached_property
+    def _network(self) -> nn.Module:
+        """From pixels to logits, as Grad-CAM needs it."""
+        return fuse_frozen(section(self.model.network, 0, None))
 
-def _read(file: Path, preprocessing: Preprocessing) -> Answer:
-    try:
-        square = central_square(file.read_bytes(), str(file), preprocessing)
-    except OSError as error:
-        return Answer(file, [], fault=f"{file}: {error.strerror}")
-    except UserError as error:
-        return Answer(file, [], fault=str(error))
-    return Answer(file, [], square=square)
+    def explanation(self, answer: Answer) -> Panel | None:
+        """What in an image speaks for its most probable class, by Grad-CAM.
+
+        None where the network has no feature map.
+        """
+        square = answer.square
+        assert square is not None
+        best = answer.classes[0]
+        class_id = self.model.header.classes.index(best["class"])
+        pixels = normalise(torch.from_numpy(square[None]), self._preprocessing)
+        evidence = gradcam(self._network, pixels, class_id)
+        if evidence is None:
+            return None
+        return explained_panel(square, evidence, best["class"], best["probability"])
 
 
-def write_explanation(model: TrainedModel, answer: Answer) -> None:
-    """Write what in an image speaks for its most probable class, a PNG in the current directory.
-
-    By Grad-CAM.
+def write_explanation(predictor: Predictor, answer: Answer) -> None:
+    """Write :meth:`Predictor.explanation` as a PNG in the current directory.
 
     Raises:
         UserError: the network has no feature map, or the file cannot be written.
     """
     square = answer.square
     assert square is not None
-    best = answer.classes[0]
-    class_id = model.header.classes.index(best["class"])
-    network = fuse_frozen(section(model.network, 0, None))
-    pixels = normalise(torch.from_numpy(square[None]), model.preprocessing)
-    evidence = gradcam(network, pixels, class_id)
-    if evidence is None:
-        raise UserError(f"{model.header.network} has no feature map that --explain could show")
-    panel = explained_panel(square, evidence, best["class"], best["probability"])
-    columns = {"": [Panel(square, answer.file.name)], model.header.approach: [panel]}
+    header = predictor.model.header
+    panel = predictor.explanation(answer)
+    if panel is None:
+        raise UserError(f"{header.network} has no feature map that --explain could show")
+    columns = {"": [Panel(square, answer.file.name)], header.approach: [panel]}
     explained = answer.file.stem + EXPLAINED
     try:
         with atomic(explained) as (path,):
@@ -292,7 +326,8 @@ def main() -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
-    answers = predictions(model, files, device, arguments.top)
+    predictor = Predictor(model, device)
+    answers = predictor.answers(files, arguments.top)
     if len(files) >= MANY:
         answers = progress(answers, len(files), "predicting")
     form = arguments.form(sys.stdout, model)
@@ -304,7 +339,7 @@ def main() -> int:
             continue
         form.write(answer)
         if arguments.explain:
-            write_explanation(model, answer)
+            write_explanation(predictor, answer)
             print(
                 f"note: {answer.file.stem}{EXPLAINED} shows what speaks for the first class",
                 file=sys.stderr,

@@ -184,6 +184,16 @@ def copy(project: Path, tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium; the test is skipped where there is none."""
+    from tests.browser import start_browser  # selenium takes time to import
+
+    started = start_browser()
+    yield started
+    started.quit()
+
+
 def jpeg(number: int, width: int = 60, height: int = 44) -> bytes:
     pixels = np.random.default_rng(number).integers(0, 256, (6, 8, 3), np.uint8)
     content = io.BytesIO()

@@ -37,7 +37,7 @@ from pipeline.data.raw import read_index, write_raw
 from pipeline.models import files
 from pipeline.models.networks import load_weights, read_backbone
 from pipeline.params import Columns, Images, Shares, load_params, read_yaml
-from pipeline.predict import predictions
+from pipeline.predict import Predictor
 from pipeline.sources import flowers102, folder
 from pipeline.sources.layout import read_folders
 from pipeline.sources.table import read_names as read_class_names
@@ -391,7 +391,7 @@ def read_model(data: bytes, directory: Path) -> None:
         photo.write_bytes(images()[FORMATS.index("PNG")])
     with patch.object(files, "build", build_tiny):
         model = files.load_model(write(directory / "model.safetensors", data))
-    for answer in predictions(model, [photo], torch.device("cpu")):
+    for answer in Predictor(model, torch.device("cpu")).answers([photo]):
         assert not answer.fault
         json.dumps([" ".join(row["class"].split()) for row in answer.classes])
 

@@ -1,8 +1,6 @@
 """The report page: complete in itself, readable everywhere, whatever the classes are called."""
 
 import json
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from selenium import webdriver
 
 from pipeline.data.images import Preprocessing
 from pipeline.figures import charts
@@ -20,6 +17,7 @@ from pipeline.params import Recipe
 from pipeline.report.comparison import differences, summary
 from pipeline.report.data import KINDS, Data
 from pipeline.report.page import Results, page
+from tests.browser import requests, set_width
 from tests.report.test_comparison import recipe
 
 HOSTILE = [
@@ -287,48 +285,11 @@ def test_the_page_of_a_run(project: Path) -> None:
     assert places == sorted(places)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    driver = shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip(
-            "the page is not tested in a browser: chromium or chromedriver "
-            "(Debian: chromium-driver) is missing"
-        )
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-background-networking",
-        "disable-component-update",
-    ):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield started
-    started.quit()
-
-
-def requests(browser: Any) -> list[str]:
-    """URLs that the browser has asked for since the last call."""
-    entries = browser.get_log("performance")
-    messages = [json.loads(entry["message"])["message"] for entry in entries]
-    return [
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    ]
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_browser_shows_it(made: Path, browser: Any, width: int, theme: str) -> None:
     """No console message, no request, every image loaded, no sideways scrolling, both themes."""
-    screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    set_width(browser, width)
     features = [{"name": "prefers-color-scheme", "value": theme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     requests(browser)

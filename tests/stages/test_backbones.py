@@ -15,7 +15,7 @@ from pipeline.data.raw import ARCHIVE, read_index
 from pipeline.models.files import load_model
 from pipeline.models.networks import head_name
 from pipeline.params import Params, read_yaml
-from pipeline.predict import predictions
+from pipeline.predict import Predictor
 from tests.small import CPU
 from tests.stages.in_process import run_stages
 from tools.sandbox import merge
@@ -68,7 +68,7 @@ def test_a_whole_run(
     with Archive(project / "data" / "raw" / ARCHIVE, test["member"].tolist()) as archive:
         for file, member in zip(files, test["member"], strict=True):
             file.write_bytes(archive.read(member))
-    for answer in predictions(model, files, CPU):
+    for answer in Predictor(model, CPU).answers(files):
         row = table.loc[int(answer.file.stem)]
         assert answer.classes[0]["probability"] == pytest.approx(row["confidence"], abs=1e-4)
         assert answer.classes[0]["class"] == f"species {row['prediction'] + 1:.0f}"
