@@ -97,6 +97,7 @@ $(VENV)/ready: requirements.lock
 benchmarks/.venv/ready: benchmarks/requirements.lock
 $(VENV)/ready benchmarks/.venv/ready:
 	@$(PYTHON) -c 'import sys; sys.exit($(OLD))'
+	@[ ! -L $(@D) ] || { echo "error: $(@D) is a link, and would be emptied where it leads to"; exit 1; }
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m $(PIP_INSTALL) --requirement $<
 	@touch $@

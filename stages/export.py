@@ -1,11 +1,9 @@
 """A trained model as a folder to publish: weights, ONNX, labels, model card, examples."""
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from pipeline.base.errors import choose
@@ -14,7 +12,7 @@ from pipeline.compute.device import setup_torch
 from pipeline.data.archive import Archive
 from pipeline.data.images import central_square
 from pipeline.data.raw import ARCHIVE, read_index
-from pipeline.data.tables import write_json
+from pipeline.data.tables import read_json, read_table, write_json
 from pipeline.data.views import normalise
 from pipeline.export.card import EXAMPLES, Facts, model_card
 from pipeline.export.onnx import check_onnx, export_onnx
@@ -52,13 +50,13 @@ def main(params: Params, name: str) -> None:
             dataset=params.dataset,
             recipe=choose(params.approaches, name, "approaches").recipe(params.train),
             header=model.header,
-            evaluation=json.loads(Path(f"evaluation/{name}.json").read_text(encoding="utf-8")),
-            predictions=pd.read_csv(f"predictions/{name}.csv"),
-            per_class=pd.read_csv(f"per_class/{name}.csv", keep_default_na=False),
+            evaluation=read_json(f"evaluation/{name}.json"),
+            predictions=read_table(f"predictions/{name}.csv"),
+            per_class=read_table(f"per_class/{name}.csv"),
             images={
                 split: int((index["split"] == split).sum()) for split in ("train", "val", "test")
             },
-            alike=pd.read_csv("report/alike.csv", keep_default_na=False),
+            alike=read_table("report/alike.csv"),
             digests={
                 "model.safetensors": hex_digest(safetensors_file, "sha256"),
                 "model.onnx": hex_digest(onnx_file, "sha256"),

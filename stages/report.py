@@ -6,14 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from pipeline.base.environment import PACKAGES, environment
 from pipeline.base.files import atomic, hex_digest
 from pipeline.data.images import Preprocessing
 from pipeline.data.raw import INDEX
-from pipeline.data.tables import write_csv, write_json
+from pipeline.data.tables import read_json, read_table, write_csv, write_json
 from pipeline.figures import charts
 from pipeline.figures.style import save
 from pipeline.params import Params
@@ -23,7 +22,6 @@ from pipeline.report.page import Results, page
 
 RAW = Path("data/raw")
 REPORT = Path("report")
-NAMES_ARE_TEXT = {"class": str, "mistaken_for": str}  # a class may be called 007
 
 
 def main(params: Params) -> None:
@@ -64,6 +62,7 @@ def main(params: Params) -> None:
     preprocessing = Preprocessing(train.resize, train.crop, mean, std, train.fit)
     html = page(
         Results(
+            dataset=params.dataset.name,
             table=table,
             differences=differences,
             training_curves=figures["training_curves"],
@@ -101,14 +100,6 @@ def main(params: Params) -> None:
         paths["comparison.md"].write_bytes(text.encode())
         paths["index.html"].write_bytes(html.encode())
     print(text)
-
-
-def read_json(path: str | Path) -> Any:
-    return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def read_table(path: str | Path) -> pd.DataFrame:
-    return pd.read_csv(path, keep_default_na=False, dtype=NAMES_ARE_TEXT)
 
 
 def settings(params: Params) -> str:

@@ -29,6 +29,7 @@ class Results:
     """What the page shows.
 
     Attributes:
+        dataset: its name.
         table, differences: by :mod:`pipeline.report.comparison`.
         training_curves, comparison: figures by :mod:`pipeline.figures.charts`.
         histories, per_class, predictions, validation: tables of each approach, as the stages train
@@ -42,6 +43,7 @@ class Results:
         versions: by package.
     """
 
+    dataset: str
     table: pd.DataFrame
     differences: list[comparison.Difference]
     training_curves: Figure
@@ -81,6 +83,7 @@ def page(results: Results) -> str:
     train = results.data.index[results.data.index["split"] == "train"]
     return render(
         "report.html",
+        dataset=results.dataset,
         answer=answer[0].upper() + answer[1:],
         comparison=comparison.rows(results.table),
         notes=comparison.notes(results.table, results.differences, largest_class),
@@ -200,7 +203,14 @@ def _sure(results: Results, name: str) -> list[str]:
     sure = test[test["confidence"] >= least]
     right = (sure["label"] == sure["prediction"]).mean() if len(sure) else 0.0
     answered = f"{len(sure) / len(test):.0%}"
-    return [label(name), f"{least:.1%}", answered, f"{right:.1%}" if len(sure) else "none"]
+    unknown = 1 - results.evaluations[name]["test"]["known"]
+    return [
+        label(name),
+        f"{least:.1%}",
+        answered,
+        f"{right:.1%}" if len(sure) else "none",
+        f"{unknown:.1%}",
+    ]
 
 
 def _risk_coverage(results: Results) -> dict[str, pd.DataFrame]:

@@ -88,7 +88,7 @@ def results(folder: Path, approaches: int, classes: int) -> Results:
         scores = {"top5_accuracy": 1.0, "balanced_accuracy": 0.5, "loss": 1.0}
         scores |= {"accuracy": right.mean(), "images": len(test)}
         predictions[name] = table
-        scores["uncalibrated_calibration_error"] = 0.24
+        scores |= {"uncalibrated_calibration_error": 0.24, "known": 0.99}
         evaluations[name] = {
             "test": scores,
             "val": scores,
@@ -101,6 +101,7 @@ def results(folder: Path, approaches: int, classes: int) -> Results:
     histories = dict.fromkeys(recipes, made_up_history())
     explained = made_up_explanations(folder / "pictures", list(recipes), names)
     return Results(
+        dataset="Twelve <tulips>",
         table=table,
         differences=differences(predictions),
         training_curves=charts.training_curves(histories),

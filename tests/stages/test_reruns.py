@@ -55,6 +55,7 @@ PARAMS: dict[str, set[str]] = {
     "threads": {*NETWORK, "report"},
     "sure": TRAIN,
     "known": TRAIN,
+    "dataset.name": {"report"},
     "dataset.license": set(),  # of model cards
     "train.resize": {"explore", *TRAIN, "report"},
     "train.fit": {"explore", *TRAIN, "report"},
