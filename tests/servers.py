@@ -1,7 +1,7 @@
 """Servers on loopback for the results of a team: S3 (moto) and SSH."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,22 +47,12 @@ class _Server(asyncssh.SSHServer):
 
 
 @contextmanager
-def ssh(root: Path, refuse: Callable[[], Exception | None] = lambda: None) -> Iterator[Settings]:
-    """An SSH server that gives access to the folder ``root`` by SFTP.
-
-    Args:
-        refuse: is called for every write to a file; an exception that it returns is the answer.
-    """
+def ssh(root: Path) -> Iterator[Settings]:
+    """An SSH server that gives access to the folder ``root`` by SFTP."""
 
     class Files(asyncssh.SFTPServer):
         def __init__(self, channel: asyncssh.SSHServerChannel[bytes]) -> None:
             super().__init__(channel, chroot=str(root).encode())
-
-        def write(self, file_obj: object, offset: int, data: bytes) -> int:
-            answer = refuse()
-            if answer:
-                raise answer
-            return super().write(file_obj, offset, data)  # type: ignore[return-value]
 
     root.mkdir(exist_ok=True)
     loop = asyncio.new_event_loop()

@@ -277,13 +277,7 @@ def _paths(listing: str) -> list[str]:
 
 def _last_copied(sandbox: Path) -> str:
     """The commit of what was last copied from the project; empty if nothing was."""
-    known = _git(sandbox, "for-each-ref", "--format=%(objectname)", COPIED).strip()
-    has_commits = _git(sandbox, "for-each-ref", "--count=1")
-    if known or not has_commits:
-        return known
-    # Made before there was such a note: the message of a commit said it.
-    search = ("--max-count=1", "--format=%H", "--fixed-strings", f"--grep={COMMIT_OF_COPY}")
-    return _git(sandbox, "log", *search).strip()
+    return _git(sandbox, "for-each-ref", "--format=%(objectname)", COPIED).strip()
 
 
 def _sources(project: Path, sandbox: Path, images: Path | None) -> list[str]:

@@ -18,6 +18,7 @@ SCORES = {
     "loss": 0.5,
     "calibration_error": 0.02,
     "uncalibrated_loss": 0.8,
+    "known": 0.97,
     "uncalibrated_calibration_error": 0.2,
     "images": 4,
 }
@@ -39,7 +40,7 @@ def card_of(**changes: Any) -> str:
     facts: dict[str, Any] = {
         "dataset": Dataset(name="Twelve tulips", url="", license="cc-by-4.0", terms="Ask first."),
         "recipe": approach.recipe(train),
-        "header": HEADER.model_copy(update={"sure_from": 0.6}),
+        "header": HEADER.model_copy(update={"sure_from": 0.6, "known_from": 0.5}),
         "evaluation": {"test": SCORES, "val": SCORES, "weights_sha256": "ab" * 32},
         "predictions": pd.DataFrame(
             {"label": [0, 0, 1, 1], "prediction": [0, 0, 1, 0], "confidence": [0.9, 0.8, 0.7, 0.5]}
@@ -75,6 +76,7 @@ def test_its_head_says_to_the_hub_what_was_measured_on_what() -> None:
         "Licence: cc-by-4.0. Ask first.",
         "1 pair of identical or nearly identical images lies in two splits:",
         r"| a\|b.jpg (train) | c.jpg (test) | near | 0.9900 |",
+        "below 0.500; 3.0 % of the test images are called so, too",
         "learning_rates:\n  fc: 0.001",
         "| model.onnx | `" + "cd" * 32 + "` |",
     ],

@@ -262,6 +262,7 @@ def test_a_page_of_any_size_is_complete_and_shows_names_as_they_are(made: Path) 
     checked = Checked(made.read_text(encoding="utf-8"))
     assert "<script>alert(1)</script> 0" in checked.text
     assert HOSTILE[1] in checked.text
+    assert "Twelve <tulips>" in checked.text
     assert made.stat().st_size < 3_000_000
 
 

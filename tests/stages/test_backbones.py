@@ -50,6 +50,7 @@ def test_a_whole_run(
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     Path("data/raw").symlink_to(project / "data" / "raw")
+    Path("report").symlink_to(project / "report")  # of another network, for the model's card
     state = get_model(network, weights=None).state_dict()
     torch.save(state, "backbone.pth")
     commands = [f"{stage} feature_extraction" for stage in ("train", "evaluate", "export")]

@@ -15,7 +15,6 @@ import pytest
 from pipeline.base.errors import UserError
 from pipeline.params import read_yaml
 from tools.sandbox import (
-    COPIED,
     PROJECT,
     commit,
     environment,
@@ -190,16 +189,6 @@ def test_who_deletes_a_changed_file_or_the_folder_starts_afresh(
     update(sandbox, {}, project)
     assert read(sandbox) == read(project)
     assert capsys.readouterr().out == ""
-
-
-def test_a_sandbox_of_earlier_code_is_brought_up_to_date(project: Path, sandbox: Path) -> None:
-    """It had no reference; the message of a commit said what was copied."""
-    git(sandbox, "update-ref", "-d", COPIED)
-    write(sandbox, {"params.yaml": PARAMS.replace("15", "30")})
-    write(project, {"code/a.py": "2", "params.yaml": PARAMS.replace("32", "64")})
-    update(sandbox, {}, project)
-    assert (sandbox / "code" / "a.py").read_text() == "2"
-    assert read_yaml(sandbox / "params.yaml")["train"] == {"epochs": 30, "batch_size": 64}
 
 
 def test_edited_params_follow_where_they_were_not_edited(project: Path, sandbox: Path) -> None:
