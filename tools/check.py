@@ -1,13 +1,18 @@
 """Does it still reproduce, and what has changed? Usage: python -m tools.check [BASE | --params]
 
 For continuous integration, without data, cache or secrets: compares dvc.lock with code and params,
-shows params and metrics beside those of the revision BASE (the pull request's target), and runs the
-demo twice. The report is Markdown, and goes to GitHub's job summary too where there is one.
+runs the demo twice, shows params and metrics beside those of the revision BASE (the pull request's
+target), and the demo beside that of BASE. The report is Markdown, and goes to GitHub's job summary
+too where there is one; reports and plots of both demos are left in check/.
+
+Exits with 1 if dvc.lock does not fit, if two runs of the demo differ, or if a test accuracy of the
+demo is lower than at BASE by more than two points.
 """
 
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +20,12 @@ from typing import Any
 from dvc.utils.flatten import flatten
 
 from pipeline.base.environment import environment
-from pipeline.base.errors import for_people
+from pipeline.base.errors import UserError, for_people
 from pipeline.params import load_params
+from tools import compare
 from tools.sandbox import DVC, PROJECT, output, run
+
+KEPT = PROJECT / "check"
 
 
 def main() -> int:
@@ -31,8 +39,14 @@ def main() -> int:
     say("## Does it still reproduce?\n")
     lock_fits = check_lock()
     demo_reproduces = check_demo()
-    compare_with(base)
-    return int(not (lock_fits and demo_reproduces))
+    is_as_good = True
+    if is_revision(base):
+        compare_with(base)
+        is_as_good = compare_demos(base)
+    else:
+        reason = f"there is no revision {base}" if base else "no base"
+        say(f"\nNothing to compare with: {reason}.")
+    return int(not (lock_fits and demo_reproduces and is_as_good))
 
 
 def check_lock() -> bool:
@@ -105,14 +119,33 @@ def check_demo() -> bool:
     return not differs
 
 
+def is_revision(base: str) -> bool:
+    """Whether this repository has a commit of that name."""
+    command = ("git", "rev-parse", "--verify", f"{base}^{{commit}}")
+    return bool(base) and not run(PROJECT, *command, capture=True).returncode
+
+
+def compare_demos(base: str) -> bool:
+    """Show the demo beside that of ``base``; False if a test accuracy fell beyond the tolerance."""
+    say(f"\n## The demo against {base}\n")
+    with tempfile.TemporaryDirectory(prefix="check-") as temporary:
+        head_demo = compare.run_demo("HEAD", Path(temporary) / "head")
+        try:
+            base_demo = compare.run_demo(base, Path(temporary) / "base")
+        except UserError as error:
+            say(f"Nothing to compare with: {error}.")
+            return True
+        say(compare.tables(base_demo, head_demo))
+        say("\n" + compare.charts(base_demo, head_demo))
+        compare.keep(base_demo, head_demo, KEPT)
+        fallen = compare.worse(base_demo, head_demo)
+    for line in fallen:
+        say(f"- **worse by more than {100 * compare.TOLERANCE:.0f} points**: {line}")
+    return not fallen
+
+
 def compare_with(base: str) -> None:
     """Show params and metrics beside those of the revision ``base``."""
-    revision = f"{base}^{{commit}}"
-    unknown = run(PROJECT, "git", "rev-parse", "--verify", revision, capture=True).returncode
-    if not base or unknown:
-        reason = f"there is no revision {base}" if base else "no base"
-        say(f"\nNothing to compare params and metrics with: {reason}.")
-        return
     for kind in ("params", "metrics"):
         table = run(PROJECT, *DVC, kind, "diff", "--md", base, capture=True).stdout.strip()
         rows = table.splitlines()[2:]  # without differences, `dvc metrics diff` prints the head

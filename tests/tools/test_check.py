@@ -23,6 +23,7 @@ def clone(project: Path, tmp_path: Path) -> Path:
     for key, value in {"user.name": "test", "user.email": "test@localhost"}.items():
         subprocess.run(["git", "config", key, value], cwd=clone, check=True)
     (clone / "tools" / "verify.py").write_text(VERIFY.format(code=0))
+    (clone / "tools" / "demo.yaml").write_text("{}\n")  # the params of the clone are small already
     return clone
 
 
@@ -31,6 +32,7 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
+@pytest.mark.slow
 def test_a_commit_with_its_results_passes_and_is_compared_with_the_base(
     clone: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,6 +56,23 @@ def test_a_commit_with_its_results_passes_and_is_compared_with_the_base(
     row = next(line for line in summary.splitlines() if "an_old_approach" in line)
     cells = [cell.strip() for cell in row.split("|")]
     assert cells[1:4] == ["metrics.json", "test.an_old_approach", "0.5"]
+    # Of the demo only figures were drawn again.
+    again = next(line for line in summary.splitlines() if "stages that run again" in line)
+    assert again == "- stages that run again: explore, explain, report"
+    assert "models/fine_tuning.safetensors" not in summary
+    assert "```mermaid\nxychart-beta" in summary
+    for kept in ("base/index.html", "head/index.html", "plots/index.html"):
+        assert (clone / "check" / kept).stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_a_commit_that_makes_the_demo_worse_fails(clone: Path, run: Run) -> None:
+    commit(clone, "base")
+    edit(clone / "params.yaml", "fc: 0.001", "fc: 1.0e-07")
+    commit(clone, "hardly trained any more")
+    result = run(clone, "tools.check", "HEAD~1")
+    assert result.returncode == 1
+    assert "- **worse by more than 2 points**: test.feature_extraction: " in result.stdout
 
 
 def test_a_lock_that_does_not_fit_fails_and_says_where(clone: Path, run: Run) -> None:
