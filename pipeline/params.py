@@ -154,6 +154,7 @@ Initial = Literal["backbone", "random"]
 Schedule = Literal["constant", "cosine"]
 Fit = Literal["crop", "pad"]
 ClassWeights = Literal["none", "balanced"]
+Keep = Literal["last", "best"]
 BatchSize = Annotated[int, Field(strict=True, ge=2)]  # BatchNorm in training needs two
 Epochs = Annotated[int, Field(strict=True, ge=0)]
 LearningRates = Annotated[dict[str, Rate], Field(min_length=1)]
@@ -187,6 +188,7 @@ class Settings(Section):
     warm_up: Epochs
     label_smoothing: Fraction
     class_weights: ClassWeights
+    keep: Keep
 
 
 class Train(Settings):
@@ -237,6 +239,7 @@ class Approach(Section):
     warm_up: Epochs | None = None
     label_smoothing: Fraction | None = None
     class_weights: ClassWeights | None = None
+    keep: Keep | None = None
 
     def recipe(self, train: Train) -> Recipe:
         """What this approach says, and for the rest what ``train`` says."""

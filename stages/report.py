@@ -14,11 +14,12 @@ from pipeline.data.images import Preprocessing
 from pipeline.data.raw import INDEX
 from pipeline.data.tables import read_json, read_table, write_csv, write_json
 from pipeline.figures import charts
-from pipeline.figures.style import save
+from pipeline.figures.style import label, save
 from pipeline.params import Params
 from pipeline.report import comparison
 from pipeline.report.data import read_data
 from pipeline.report.page import Results, page
+from pipeline.training.history import remarks
 
 RAW = Path("data/raw")
 REPORT = Path("report")
@@ -54,6 +55,10 @@ def main(params: Params) -> None:
     labels = predictions[names[0]]["label"]
     largest_class = labels.value_counts(normalize=True).max()
     notes = comparison.notes(table, differences, largest_class)
+    for name, recipe in recipes.items():
+        images = evaluations[name]["val"]["images"]
+        found = remarks(histories[name], images, recipe.keep)
+        notes += [f"{label(name)}: {remark}." for remark in found]
     text = comparison.markdown(comparison.rows(table), notes)
 
     data = read_data(RAW, REPORT)
@@ -64,6 +69,7 @@ def main(params: Params) -> None:
         Results(
             dataset=params.dataset.name,
             table=table,
+            notes=notes,
             differences=differences,
             training_curves=figures["training_curves"],
             comparison=figures["comparison"],

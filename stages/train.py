@@ -22,6 +22,7 @@ from pipeline.training.batches import limit_images_per_class, weights_of_classes
 from pipeline.training.calibration import confidences, fit_temperature, sure_from
 from pipeline.training.checkpoint import Checkpoint, fingerprint
 from pipeline.training.fit import Data, fit, run_epochs
+from pipeline.training.history import remarks
 from stages._inputs import RAW, open_cache, open_views, preprocessing_of, trained_by_others
 
 
@@ -64,6 +65,10 @@ def main(params: Params, name: str) -> None:
     checkpoint = Checkpoint(Path(".resume") / name, fingerprint(files, values))
     epochs = fit(network, data, recipe, device, checkpoint)
     history = run_epochs(epochs, recipe, len(rows), Path("live") / f"{name}.csv")
+
+    if is_first():
+        for remark in remarks(history, len(data.val_labels), recipe.keep):
+            print_note(f"{name}: {remark}")
 
     # What makes its probabilities honest, and what it knows, from validation.
     header = Header(

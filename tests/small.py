@@ -82,6 +82,7 @@ def small_recipe(learning_rates: Mapping[str, float] = HEAD, **changes: Any) -> 
         "warm_up": 0,
         "label_smoothing": 0.0,
         "class_weights": "none",
+        "keep": "last",
         "learning_rates": dict(learning_rates),
     }
     return Recipe(**(settings | changes))

@@ -35,6 +35,7 @@ SETTINGS = {
     "warm_up": "warm-up, epochs",
     "label_smoothing": "label smoothing",
     "class_weights": "weights of the classes",
+    "keep": "epoch that is kept",
 }
 
 

@@ -31,6 +31,7 @@ class Results:
     Attributes:
         dataset: its name.
         table, differences: by :mod:`pipeline.report.comparison`.
+        notes: sentences below the table.
         training_curves, comparison: figures by :mod:`pipeline.figures.charts`.
         histories, per_class, predictions, validation: tables of each approach, as the stages train
             and evaluate write them; evaluations: what evaluate says in numbers.
@@ -45,6 +46,7 @@ class Results:
 
     dataset: str
     table: pd.DataFrame
+    notes: list[str]
     differences: list[comparison.Difference]
     training_curves: Figure
     comparison: Figure
@@ -77,8 +79,6 @@ def page(results: Results) -> str:
     """The page as HTML. Images and charts are inside it; it loads nothing and runs no script."""
     names = list(results.predictions)
     answer = analysis.answer(results.table, results.differences)
-    test = _test_images(results)
-    largest_class = test["label"].value_counts(normalize=True).max()
     bins = _reliability(results)
     train = results.data.index[results.data.index["split"] == "train"]
     return render(
@@ -86,7 +86,7 @@ def page(results: Results) -> str:
         dataset=results.dataset,
         answer=answer[0].upper() + answer[1:],
         comparison=comparison.rows(results.table),
-        notes=comparison.notes(results.table, results.differences, largest_class),
+        notes=results.notes,
         names={name: label(name) for name in names},
         colours=colours(names),
         charts=_charts(results, bins),

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,6 +88,8 @@ def fit(
 ) -> Iterator[Epoch]:
     """Train ``network`` in place with cross-entropy; yields after every epoch.
 
+    At the end it has the weights of the epoch that the recipe keeps.
+
     Args:
         network: on ``device``.
         checkpoint: saved after every epoch; if it holds epochs of this very training, they are
@@ -111,12 +113,14 @@ def fit(
     )
     scheduler = LambdaLR(optimizer, factor)
     finished: list[Epoch] = []
+    kept: dict[str, Tensor] = {}  # weights of the best epoch so far
     state = broadcast(checkpoint.load() if checkpoint and is_first() else None)
     if state:
         network.whole.load_state_dict(state["trained"], strict=False)
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
         finished = state["epochs"]
+        kept = state["kept"]
         yield from finished
 
     for epoch in range(len(finished) + 1, recipe.epochs + 1):
@@ -137,6 +141,9 @@ def fit(
                     f"{name} of epoch {epoch} is not finite; lower this approach's learning rates"
                 )
         finished.append(result)
+        if recipe.keep == "best" and best_epoch(finished) == epoch:
+            trained = network.trained_state()
+            kept = {name: value.detach().cpu().clone() for name, value in trained.items()}
         if checkpoint and is_first():
             checkpoint.save(
                 {
@@ -144,9 +151,18 @@ def fit(
                     "optimizer": optimizer.state_dict(),
                     "scheduler": scheduler.state_dict(),
                     "epochs": finished,
+                    "kept": kept,
                 }
             )
         yield result
+    if recipe.keep == "best":
+        network.whole.load_state_dict(kept, strict=False)
+
+
+def best_epoch(epochs: Sequence[Epoch]) -> int:
+    """The epoch with the highest validation accuracy, of equal ones that with the lowest loss."""
+    best = max(epochs, key=lambda row: (row["val_accuracy"], -row["val_loss"], -row["epoch"]))
+    return int(best["epoch"])
 
 
 def train_epoch(

@@ -37,6 +37,7 @@ TRAIN = Train(
     warm_up=0,
     label_smoothing=0.0,
     class_weights="none",
+    keep="last",
 )
 SCORES = {
     "accuracy": 0.5,

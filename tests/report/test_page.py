@@ -103,6 +103,7 @@ def results(folder: Path, approaches: int, classes: int) -> Results:
     return Results(
         dataset="Twelve <tulips>",
         table=table,
+        notes=["A <note>."],
         differences=differences(predictions),
         training_curves=charts.training_curves(histories),
         comparison=charts.comparison(table),

@@ -50,6 +50,8 @@ RECIPES = {
     "padded and weighted": small_recipe(
         BLOCK_AND_HEAD, epochs=4, fit="pad", class_weights="balanced", images_per_class=5
     ),
+    # So high a rate that the last epoch is not the best.
+    "best epoch": small_recipe({"fc": 0.3}, epochs=5, keep="best"),
 }
 
 

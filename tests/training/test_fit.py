@@ -25,6 +25,7 @@ from pipeline.training.fit import (
     Epoch,
     SharedAdamW,
     TrainingBatch,
+    best_epoch,
     fit,
     new_optimizer,
     read_ahead,
@@ -115,6 +116,28 @@ def test_the_last_validation_is_of_the_trained_network(images: SmallData, cache:
     assert last["val_loss"] == pytest.approx(cross_entropy(logits, labels).item(), rel=1e-4)
     hits = (logits.argmax(1) == labels).double().mean().item()
     assert last["val_accuracy"] == pytest.approx(hits)
+
+
+def test_the_best_epoch_is_kept_if_the_recipe_says_so(images: SmallData, cache: Cache) -> None:
+    """At so high a rate the last one is not the best."""
+
+    def train(**changes: Any) -> tuple[list[Epoch], str]:
+        training = small_training(images, small_recipe({"fc": 0.3}, **changes), cache)
+        history = list(fit(training.network, training.data, training.recipe, CPU))
+        return history, weights_digest(training.network.whole.state_dict())
+
+    history, weights = train(epochs=5, keep="best")
+    best = best_epoch(history)
+    assert best < 5
+    assert history[best - 1]["val_accuracy"] == max(row["val_accuracy"] for row in history)
+    assert train(epochs=best) == (history[:best], weights)
+    assert train(epochs=5)[0] == history
+
+
+def test_of_equally_accurate_epochs_the_best_has_the_lowest_loss() -> None:
+    rows = [(1, 0.5, 1.0), (2, 0.8, 0.9), (3, 0.8, 0.7), (4, 0.8, 0.7)]
+    keys = ("epoch", "val_accuracy", "val_loss")
+    assert best_epoch([dict(zip(keys, row, strict=True)) for row in rows]) == 3
 
 
 def test_training_lowers_the_loss(images: SmallData, cache: Cache) -> None:
