@@ -36,7 +36,7 @@ mypy
 endef
 PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-quick: $(VENV)/ready   ## while you work: lint, types, the tests that need no DVC run; a minute
+quick: $(VENV)/ready   ## while you work: lint, types, the tests that need no DVC run; two minutes
 	$(CHECKS)
 	$(PYTEST) -m "not slow and not pipeline"
 
