@@ -8,8 +8,8 @@ ifeq ($(USER)$(LOGNAME),)
 export USER := $(shell id -un 2>/dev/null || id -u)
 endif
 
-.PHONY: help demo strong own look try quick test fuzz repro verify check check-params doctor cache seeds
-.PHONY: few bench peers lock
+.PHONY: help demo strong own look try quick test fuzz repro verify check check-params doctor cache
+.PHONY: seeds few bench peers lock
 help:              ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -56,7 +56,7 @@ fuzz: $(VENV)/ready    ## COUNT=100000 inputs for each reader of foreign bytes, 
 verify: $(VENV)/ready  ## do two demo runs make the same bytes? [REAL=1] [AGAINST=REV: its metrics?]
 	python -m tools.verify $(if $(REAL),--real) $(if $(AGAINST),--against $(AGAINST))
 
-check: $(VENV)/ready   ## for CI: does dvc.lock fit, does the demo reproduce? changes since BASE=REV
+check: $(VENV)/ready   ## for CI: does dvc.lock fit, does the demo reproduce, is it as good as at BASE=REV?
 	python -m tools.check $(BASE)
 
 check-params: $(VENV)/ready ## is every key of params.yaml known, and every value allowed?

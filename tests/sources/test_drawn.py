@@ -7,7 +7,9 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from PIL import Image
 
 from pipeline.data.archive import Archive
 from pipeline.data.images import decode
@@ -69,6 +71,23 @@ def test_images_of_one_species_vary_and_species_differ_more() -> None:
     for place, colour in enumerate(colours):
         for other in colours[:place]:
             assert abs(colour - other).max() > 10
+
+
+# Brightness of 4 x 4 parts of an image, by species and number: how the flowers have always looked.
+BRIGHTNESS = {
+    (0, 0): [[99, 78, 64, 72], [97, 103, 107, 84], [103, 132, 111, 82], [84, 85, 87, 75]],
+    (1, 1): [[44, 36, 15, 21], [42, 53, 49, 28], [48, 85, 71, 30], [52, 71, 38, 19]],
+    (2, 2): [[66, 73, 71, 56], [96, 116, 126, 140], [117, 125, 138, 93], [102, 64, 60, 62]],
+}
+
+
+@pytest.mark.parametrize("species", BRIGHTNESS)
+def test_flowers_look_as_they_always_did(species: tuple[int, int]) -> None:
+    """Within rounding: the figures of the demo depend on it."""
+    random = np.random.default_rng(species[1])
+    image = draw_image(draw_species(1, species[0]), random, 64, 64)
+    parts = Image.fromarray(image).convert("L").resize((4, 4), Image.Resampling.BOX)
+    np.testing.assert_allclose(np.asarray(parts).astype(int), BRIGHTNESS[species], atol=1)
 
 
 def test_pretraining_depends_on_its_seed_alone() -> None:

@@ -52,6 +52,11 @@ ROWS = [(f"{number:04}", breed) for number, breed in enumerate(BREEDS)]
         ("x.csv", csv("path,class", *(f"C:\\data\\images\\{i}.jpg,{b}" for i, b in ROWS))),
         ("x.csv", "\ufeff" + csv("Image Name,Class Name", *(f"{i}.jpg, {b}" for i, b in ROWS))),
         ("x.csv", csv("name,y,age", *(f'"{i}.jpg","{b}",{i}.5' for i, b in ROWS))),
+        # Another column names an image, too, but in half of the rows.
+        (
+            "x.csv",
+            csv("image,file,y", *(f"{i if int(i) % 2 else '-'},{i},{b}" for i, b in ROWS)),
+        ),
         ("x.csv", csv("what,who", *(f"{b},{i}.jpg" for i, b in ROWS))),
         (
             "sample_labels.csv",
