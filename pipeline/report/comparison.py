@@ -76,7 +76,8 @@ def summary(
         val_loss, test_accuracy, test_accuracy_low and test_accuracy_high (its 95 % interval),
         test_top5_accuracy, test_balanced_accuracy, test_loss, n_test (images), and, if there are
         published figures, published_val_accuracy, published_val_loss, published_test_accuracy.
-        Accuracies are fractions, losses mean cross-entropy in nats.
+        Accuracies are fractions, losses mean cross-entropy in nats. The validation loss is that of
+        the logits as they are, to be held beside the published one; the test loss is calibrated.
     """
     differing = [key for key in SETTINGS if _differ_in(key, recipes)]
     rows = []
@@ -95,7 +96,7 @@ def summary(
             "trainable_fraction": parameters["trainable"] / parameters["total"],
             "learning_rates": ", ".join(rates),
             "val_accuracy": val["accuracy"],
-            "val_loss": val["loss"],
+            "val_loss": val["uncalibrated_loss"],
             "test_accuracy": test["accuracy"],
             "test_accuracy_low": low,
             "test_accuracy_high": high,
@@ -117,7 +118,7 @@ def headline(evaluations: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         "test": ("test", "accuracy"),
         "val": ("val", "accuracy"),
         "test_loss": ("test", "loss"),
-        "val_loss": ("val", "loss"),
+        "val_loss": ("val", "uncalibrated_loss"),
         "calibration_error": ("test", "calibration_error"),
     }
     return {
@@ -182,12 +183,12 @@ def rows(table: pd.DataFrame) -> list[list[str]]:
             shown[title] = partial(_setting, key=key)
     shown |= {
         "validation accuracy": lambda row: _beside_published(row, "val_accuracy", ".1%"),
-        "final validation loss": lambda row: _beside_published(row, "val_loss", ".4f"),
+        "validation loss, not calibrated": lambda row: _beside_published(row, "val_loss", ".4f"),
         "test accuracy": lambda row: _beside_published(row, "test_accuracy", ".1%"),
         "95 % interval": "{test_accuracy_low:.1%} to {test_accuracy_high:.1%}".format_map,
         "test top-5 accuracy": "{test_top5_accuracy:.1%}".format_map,
         "test balanced accuracy": "{test_balanced_accuracy:.1%}".format_map,
-        "test loss": "{test_loss:.4f}".format_map,
+        "test loss, calibrated": "{test_loss:.4f}".format_map,
     }
     records = table.to_dict("records")
     return [[title, *(show(record) for record in records)] for title, show in shown.items()]

@@ -43,7 +43,8 @@ SCORES = {
     "accuracy": 0.5,
     "top5_accuracy": 0.75,
     "balanced_accuracy": 0.5,
-    "loss": 1.25,
+    "loss": 1.0,
+    "uncalibrated_loss": 1.25,
     "images": 8,
 }
 EVALUATION = {"test": SCORES, "val": SCORES, "parameters": {"total": 200, "trainable": 50}}
@@ -66,7 +67,7 @@ def test_it_has_a_column_per_approach_and_published_figures_in_brackets() -> Non
     assert lines[:3] == ["| | one | other one |", "|---|---|---|", start]
     assert "| trainable / total parameters | 50 (25.0%) / 200 | 50 (25.0%) / 200 |" in lines
     assert "| learning rates | layer4 0.0001, fc 0.001 | layer4 0.0001, fc 0.001 |" in lines
-    assert "| final validation loss | 1.2500 (1.5000) | 1.2500 |" in lines
+    assert "| validation loss, not calibrated | 1.2500 (1.5000) | 1.2500 |" in lines
     assert "| **test accuracy** | **50.0% (55.0%)** | **50.0%** |" in lines
     assert lines[-1] == (
         "Test split: 8 images; always guessing its largest class gets 25.0%. "

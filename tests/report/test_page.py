@@ -86,6 +86,7 @@ def results(folder: Path, approaches: int, classes: int) -> Results:
             }
         )
         scores = {"top5_accuracy": 1.0, "balanced_accuracy": 0.5, "loss": 1.0}
+        scores["uncalibrated_loss"] = 1.0
         scores |= {"accuracy": right.mean(), "images": len(test)}
         predictions[name] = table
         scores |= {"uncalibrated_calibration_error": 0.24, "known": 0.99}
