@@ -182,6 +182,12 @@ def test_several_tables_say_the_splits_by_their_names_or_folders() -> None:
     assert layout.places["test/0.png"] == Place(None)
 
 
+def test_a_single_table_is_no_split_whatever_it_is_called() -> None:
+    """Kaggle's train_labels.csv names all images that have a label."""
+    layout = read(csv("id,breed", *(f"{i},{b}" for i, b in ROWS)), "train_labels.csv")
+    assert {place.split for place in layout.places.values()} == {None}
+
+
 def test_what_is_no_table_of_labels_is_none() -> None:
     assert read_table("cat_to_name.json", b'{"1": "rose"}') is None
     assert read_table("coco.json", b'{"images": [{"id": 1}], "annotations": []}') is None
