@@ -188,13 +188,19 @@ def section(model: nn.Module, start: int, stop: int | None) -> fx.GraphModule:
     """
     nodes = list(_traced(model).nodes)
     last = len(nodes) - 1 if stop is None else stop
-    part = fx.Graph()
-    copies = {nodes[start]: part.placeholder("inputs")}
-    for node in nodes[start + 1 : last + 1]:
-        copies[node] = part.node_copy(node, copies.__getitem__)
+    part, copies = _copy(nodes[start : last + 1])
     if stop is not None:
         part.output(copies[nodes[last]])
     return fx.GraphModule(model, part)
+
+
+def _copy(nodes: list[fx.Node]) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
+    """A graph of nodes in a row, of which the first one becomes its input; and each node's copy."""
+    part = fx.Graph()
+    copies = {nodes[0]: part.placeholder("inputs")}
+    for node in nodes[1:]:
+        copies[node] = part.node_copy(node, copies.__getitem__)
+    return part, copies
 
 
 def with_features(model: nn.Module, start: int) -> fx.GraphModule:
@@ -205,10 +211,7 @@ def with_features(model: nn.Module, start: int) -> fx.GraphModule:
     to_head = frozen_place(model, [head_name(model)])
     assert to_head is not None  # a value goes into the head
     nodes = list(_traced(model).nodes)
-    part = fx.Graph()
-    copies = {nodes[start]: part.placeholder("inputs")}
-    for node in nodes[start + 1 : -1]:
-        copies[node] = part.node_copy(node, copies.__getitem__)
+    part, copies = _copy(nodes[start:-1])
     logits = copies[nodes[-1].args[0]]
     features = part.call_function(torch.flatten, (copies[nodes[to_head.position]], 1))
     part.output(part.call_function(torch.cat, ([logits, features], 1)))
