@@ -1,6 +1,6 @@
 # Each target sets up what it needs: Python >= 3.11, make and git are enough.
 PYTHON ?= python3
-# A copy in demo/, own/ or strong/ uses the environment of the project that it lies in.
+# In demo/, own/ and strong/ too: each uses the environment of the project that it lies in.
 VENV := $(if $(wildcard ../tools/sandbox.py),../.venv,.venv)
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 # DVC asks who runs it; in a container there may be neither the variable nor an account.
@@ -17,7 +17,7 @@ demo: $(VENV)/ready    ## the whole pipeline offline, on drawn flowers, in the f
 	python -m tools.demo
 
 strong: $(VENV)/ready  ## the experiment with one more approach, the strongest found, in strong/
-	python -m tools.demo strong
+	python -m tools.strong
 
 look: $(VENV)/ready    ## what to check in your images before training: IMAGES=path [BACKBONE=file]
 	@python -m tools.look "$$IMAGES" "$$BACKBONE"
@@ -94,7 +94,7 @@ lock: $(VENV)/ready    ## pin the newest versions that pyproject.toml allows
 # there is one: it is faster, and Debian's python3 has no venv.
 OLD = sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=python3.11"
 NO_VENV = error: $(PYTHON) cannot make an environment; install uv, or python3-venv (Debian, Ubuntu)
-$(VENV)/ready: requirements.lock
+$(VENV)/ready: $(dir $(VENV))requirements.lock
 benchmarks/.venv/ready: benchmarks/requirements.lock
 $(VENV)/ready benchmarks/.venv/ready:
 	@$(PYTHON) -c 'import sys; sys.exit($(OLD))'

@@ -95,7 +95,9 @@ def set_up(directory: Path, pool: list[bytes], case: Case) -> dict[str, int]:
         The number of images of each split.
     """
     own = {"train": {"epochs": case.epochs}, "backbone": {"path": BACKBONE}}
-    demo = read_yaml(PROJECT / "tools" / "demo.yaml")
+    demo = read_yaml(PROJECT / "demo" / "params.yaml")
+    demo["download"] = dict.fromkeys(("archive", "labels", "splits", "backbone"))
+    demo["published"] = dict.fromkeys(("feature_extraction", "fine_tuning"))
     update(directory, merge(merge(demo, case.changes), own))
     numbers = np.arange(case.images)
     members = [f"jpg/image_{number:06d}.jpg" for number in numbers]

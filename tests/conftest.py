@@ -21,14 +21,16 @@ from PIL import Image
 
 from pipeline.models.files import Header
 from pipeline.params import read_yaml
-from tools.sandbox import PROJECT, commit, environment, merge, update
+from tools.sandbox import PROJECT, RESULTS, commit, environment, layer, output, update
 
 # The demo, smaller, with a network of 0.3 million weights in place of ResNet18's 11 million: a run
 # takes 40 s on 2 cores, most of it to start Python. On one thread, as tests run side by side.
 NETWORK = "shufflenet_v2_x0_5"
-TINY: dict[str, Any] = merge(
-    read_yaml(PROJECT / "tools" / "demo.yaml"),
+TINY: dict[str, Any] = layer(
+    read_yaml(PROJECT / "demo" / "params.yaml"),
     {
+        "download": dict.fromkeys(("archive", "labels", "splits", "backbone")),
+        "published": dict.fromkeys(("feature_extraction", "fine_tuning")),
         "draw": {
             "images": {
                 "species": 4,
@@ -39,6 +41,7 @@ TINY: dict[str, Any] = merge(
             },
             "backbone": {
                 "network": NETWORK,
+                "seed": 2,
                 "species": 3,
                 "images_per_species": 8,
                 "size": 36,
@@ -49,7 +52,7 @@ TINY: dict[str, Any] = merge(
                 "threads": 1,
             },
         },
-        "backbone": {"network": NETWORK},
+        "backbone": {"network": NETWORK, "path": "data/drawn/backbone"},
         "threads": 1,
         "train": {"resize": 36, "crop": 32, "epochs": 2, "batch_size": 8},
         "approaches": {
@@ -182,6 +185,21 @@ def copy(project: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, with its cache, to be changed."""
     shutil.copytree(project, tmp_path / "copy", symlinks=True)
     return tmp_path / "copy"
+
+
+def add_demo(project: Path) -> Path:
+    """Give a copy of the project a demo, with the params and results of the copy."""
+    for name in output(PROJECT, "git", "ls-files", "demo").splitlines():
+        if Path(name).parts[1] not in (*RESULTS, "backbone.safetensors", "params.yaml"):
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(PROJECT / name, project / name, follow_symlinks=False)
+    demo = project / "demo"
+    shutil.copyfile(project / "params.yaml", demo / "params.yaml")
+    if (project / "dvc.lock").exists():
+        shutil.copytree(project / "environment", demo / "environment")
+        for name in ("dvc.lock", "metrics.json"):
+            shutil.copyfile(project / name, demo / name)
+    return demo
 
 
 @pytest.fixture(scope="module")

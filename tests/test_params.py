@@ -46,14 +46,25 @@ def test_defaults_are_the_published_experiment() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [STRONG, read_yaml(PROJECT / "tools" / "demo.yaml"), TINY],
-    ids=["strong", "demo", "tests"],
-)
+@pytest.mark.parametrize("changes", [STRONG, TINY], ids=["strong", "tests"])
 def test_what_the_tools_change_is_allowed(tmp_path: Path, changes: dict[str, Any]) -> None:
     params = load(tmp_path, changes)
     assert len(params.approaches) >= 2
+
+
+def test_the_demo_is_the_same_pipeline_with_other_params() -> None:
+    demo = PROJECT / "demo"
+    assert (demo / "dvc.yaml").read_bytes() == (PROJECT / "dvc.yaml").read_bytes()
+    assert (demo / ".dvc" / "config").read_bytes() == (PROJECT / ".dvc" / "config").read_bytes()
+    for name in ("Makefile", "pipeline", "stages", "tools"):
+        assert (demo / name).resolve() == PROJECT / name
+    params = load_params(demo / "params.yaml")
+    experiment = load_params(PROJECT / "params.yaml")
+    assert params.train == experiment.train.model_copy(
+        update={"resize": 72, "crop": 64, "epochs": 10}
+    )
+    for name, approach in experiment.approaches.items():
+        assert params.approaches[name] == approach
 
 
 def test_every_value_in_params_yaml_is_explained() -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.base.cache import GIGABYTE, Cache, read_header
 from pipeline.base.errors import for_people
 from pipeline.params import load_params
-from tools.sandbox import PROJECT
 
 COLUMNS = ("what", "of", "pixels", "precision", "epochs", "files", "GB", "last used")
 
@@ -118,8 +118,8 @@ def gigabytes(size: int) -> str:
 
 
 def main() -> None:
-    limit = load_params(PROJECT / "params.yaml").runtime.cache
-    groups = group_files(Cache(PROJECT / ".cache", int(limit * GIGABYTE)))
+    limit = load_params("params.yaml").runtime.cache
+    groups = group_files(Cache(Path(".cache").absolute(), int(limit * GIGABYTE)))
     bound = f"at most {limit:g} GB" if limit else "off"
     size = sum(group.size for group in groups.values())
     print(f".cache/: {gigabytes(size) if groups else 0} GB (runtime.cache: {bound})\n")

@@ -33,11 +33,11 @@ def main() -> int:
     base = sys.argv[1] if len(sys.argv) > 1 else ""
     if base == "--params":
         print("params.yaml: every key is known and every value allowed")
-        if other := other_environment():
+        if other := other_environment(PROJECT):
             print(other)
         return 0
     say("## Does it still reproduce?\n")
-    lock_fits = check_lock()
+    lock_fits = [check_lock(PROJECT), check_lock(PROJECT / "demo")]
     demo_reproduces = check_demo()
     is_as_good = True
     if is_revision(base):
@@ -46,37 +46,38 @@ def main() -> int:
     else:
         reason = f"there is no revision {base}" if base else "no base"
         say(f"\nNothing to compare with: {reason}.")
-    return int(not (lock_fits and demo_reproduces and is_as_good))
+    return int(not (all(lock_fits) and demo_reproduces and is_as_good))
 
 
-def check_lock() -> bool:
+def check_lock(folder: Path) -> bool:
     """Say whether dvc.lock, if one is committed, belongs to this code and these params."""
-    if not output(PROJECT, "git", "ls-files", "dvc.lock"):
-        say("- dvc.lock: none is committed, so there is no result to compare")
+    name = (folder / "dvc.lock").relative_to(PROJECT).as_posix()
+    if not output(folder, "git", "ls-files", "dvc.lock"):
+        say(f"- {name}: none is committed, so there is no result to compare")
         return True
-    changes = changes_since_lock()
+    changes = changes_since_lock(folder)
     if changes:
         say(
-            "- dvc.lock: **does not fit this code and these params**; "
-            "run `dvc repro`, commit dvc.lock and metrics.json"
+            f"- {name}: **does not fit this code and these params**; "
+            "run `dvc repro` there, commit dvc.lock, metrics.json and environment/"
         )
         say("".join(f"  - {change}\n" for change in changes))
     else:
-        say("- dvc.lock: fits this code and these params")
-    if other := other_environment():
+        say(f"- {name}: fits this code and these params")
+    if other := other_environment(folder):
         say(f"- {other}")
     return not changes
 
 
-def changes_since_lock() -> list[str]:
+def changes_since_lock(folder: Path) -> list[str]:
     """How the project differs from what dvc.lock says; files that are not here are left out."""
     changes = []
-    for stage, causes in json.loads(output(PROJECT, *DVC, "status", "--json")).items():
+    for stage, causes in json.loads(output(folder, *DVC, "status", "--json")).items():
         for cause in causes:
             changes += [f"{stage}: {text}" for text in described(cause)]
     # DVC's own judgement of the same: it prints the stages that it would run, or fails because it
     # has not their inputs.
-    dry = run(PROJECT, *DVC, "repro", "--dry", "--allow-missing", capture=True)
+    dry = run(folder, *DVC, "repro", "--dry", "--allow-missing", capture=True)
     if not changes and (dry.returncode or "Running stage" in dry.stdout):
         changes.append((dry.stdout + dry.stderr).strip().splitlines()[-1])
     return changes
@@ -95,11 +96,11 @@ def described(cause: str | Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def other_environment() -> str:
+def other_environment(folder: Path) -> str:
     """In what the results were made elsewhere, by the stages' records; empty if in nothing."""
     here = environment()
     others = set()
-    for path in sorted((PROJECT / "environment").glob("*.json")):
+    for path in sorted((folder / "environment").glob("*.json")):
         then = json.loads(path.read_text(encoding="utf-8"))
         for key in here.keys() & then.keys():
             if then[key] != here[key]:
@@ -146,10 +147,12 @@ def compare_demos(base: str) -> bool:
 
 def compare_with(base: str) -> None:
     """Show params and metrics beside those of the revision ``base``."""
-    for kind in ("params", "metrics"):
-        table = run(PROJECT, *DVC, kind, "diff", "--md", base, capture=True).stdout.strip()
-        rows = table.splitlines()[2:]  # without differences, `dvc metrics diff` prints the head
-        say(f"\n## {kind.capitalize()} against {base}\n\n{table if rows else 'no difference'}")
+    for folder, words in ((PROJECT, ""), (PROJECT / "demo", " of the demo")):
+        for kind in ("params", "metrics"):
+            table = run(folder, *DVC, kind, "diff", "--md", base, capture=True).stdout.strip()
+            rows = table.splitlines()[2:]  # without differences, `dvc metrics diff` prints the head
+            found = table if rows else "no difference"
+            say(f"\n## {kind.capitalize()}{words} against {base}\n\n{found}")
 
 
 def say(text: str) -> None:

@@ -1,66 +1,73 @@
-"""The whole pipeline in a folder of its own, with other params. Usage: python -m tools.demo [NAME]
+"""The whole pipeline on drawn flowers, offline, in demo/. Usage: python -m tools.demo
 
-NAME is that of the folder, and of the file tools/NAME.yaml with the changes of params.yaml: demo
-(offline, on drawn flowers) or strong (one more approach, which reaches more than the article's).
+demo/ is a DVC project beside the real one: the same dvc.yaml and code, other params, and results
+that are committed. Prints at the end what came out here beside what is committed.
 """
 
-import os
+import json
 import sys
-from pathlib import Path
+from collections.abc import Mapping
 
-from pipeline.base.errors import for_people, print_note
-from pipeline.params import read_yaml
-from tools.sandbox import (
-    DVC,
-    PROJECT,
-    RESULTS,
-    commit,
-    has_older_experiments,
-    is_edited,
-    run,
-    update,
-)
+from pipeline.base.errors import UserError, for_people, print_note
+from pipeline.figures.style import label
+from tools.reproduce import next_lines, reproduce
+from tools.sandbox import PROJECT, commit_all, run
 
-
-def reproduce(sandbox: Path) -> int:
-    """Run the pipeline in a sandbox and print its table; returns DVC's exit code.
-
-    Results become the last commit, with which `dvc metrics diff` compares; but not those of a
-    person's edits, so that they can be compared, and their experiments stay with that commit.
-    """
-    if code := run(sandbox, *DVC, "repro").returncode:
-        return code
-    if is_edited(sandbox):
-        print_note(f"{sandbox.name}/ has edits that are not committed, nor are the results of them")
-    else:
-        commit(sandbox, "results", *RESULTS)
-    if has_older_experiments(sandbox):
-        print_note(
-            f"{sandbox.name}/ has experiments on older commits: dvc exp show --all-commits lists "
-            "them"
-        )
-    print("\n" + (sandbox / "report" / "comparison.md").read_text(encoding="utf-8"))
-    return 0
-
-
-def activation() -> list[str]:
-    """The command to type before others, where make started this and nobody has activated it."""
-    is_active = "VIRTUAL_ENV" in os.environ or Path(sys.prefix) != PROJECT / ".venv"
-    return [] if is_active else [". .venv/bin/activate"]
+DEMO = PROJECT / "demo"
+METRICS = "metrics.json"
 
 
 def main() -> int:
-    name = (sys.argv[1:] or ["demo"])[0]
-    update(PROJECT / name, read_yaml(PROJECT / "tools" / f"{name}.yaml"))
-    if code := reproduce(PROJECT / name):
+    if not (DEMO / "stages").is_dir():
+        raise UserError(
+            "demo/stages should be a link to stages/, and whatever unpacked the project made none; "
+            "use git clone, or unzip"
+        )
+    make_repository()
+    committed = committed_accuracies()
+    if code := reproduce(DEMO):
         return code
-    rate = "approaches.fine_tuning.learning_rates.layer4=3e-4"
-    print(f"Report:   {name}/report/index.html, for a browser")
-    for command in activation():
-        print(f"Activate: {command}")
-    print(f"Predict:  python -m pipeline.predict {name}/models/fine_tuning.safetensors IMAGE ...")
-    print(f"Play on:  cd {name}, then dvc exp run -S {rate}, dvc metrics diff")
+    metrics = json.loads((DEMO / METRICS).read_text(encoding="utf-8"))
+    print(*beside(metrics["test"], committed), "", *next_lines("demo"), sep="\n")
     return 0
+
+
+def make_repository() -> None:
+    """Make a git repository of a project that came without one, as in a ZIP file from GitHub."""
+    if run(PROJECT, "git", "rev-parse", "--git-dir", capture=True).returncode == 0:
+        return
+    run(PROJECT, "git", "init", "--quiet")
+    commit_all(PROJECT, "the project as it came")
+    print_note("there was no git repository, which DVC needs: made one, with all files committed")
+
+
+def committed_accuracies() -> dict[str, float]:
+    """Test accuracy of each approach as committed; empty if none is."""
+    shown = run(DEMO, "git", "show", f"HEAD:./{METRICS}", capture=True)
+    if shown.returncode:
+        return {}
+    return dict(json.loads(shown.stdout)["test"])
+
+
+def beside(here: Mapping[str, float], committed: Mapping[str, float]) -> list[str]:
+    """Test accuracies here and as committed, and why they differ, a line each.
+
+    Args:
+        here, committed: accuracies of approaches, fractions.
+    """
+    lines = []
+    for name in here.keys() & committed.keys():
+        points = 100 * (here[name] - committed[name])
+        lines.append(
+            f"{label(name)}: {here[name]:.1%}, committed {committed[name]:.1%} ({points:+.1f})"
+        )
+    lines = [f"Test accuracy of {line}" for line in sorted(lines)]
+    if any(here[name] != committed[name] for name in here.keys() & committed.keys()):
+        lines.append(
+            "Last digits differ from CPU to CPU, which add in different orders; more than that is "
+            "the work of an edit (dvc params diff, git diff)."
+        )
+    return lines
 
 
 if __name__ == "__main__":

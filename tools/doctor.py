@@ -25,11 +25,10 @@ from pipeline.base.errors import UserError, for_people
 from pipeline.base.files import hex_digest
 from pipeline.base.progress import progress
 from pipeline.params import read_yaml
-from tools.sandbox import PROJECT
 
 
 def main() -> int:
-    repo = Repo(str(PROJECT))
+    repo = Repo()
     damaged = 0
     for line in chain(lock_file(Path(repo.tmp_dir, "rwlock")), under_locks(repo)):
         print(line)
@@ -91,10 +90,10 @@ def runs(folder: Path) -> Iterator[str]:
 
 def outs(repo: Repo) -> Iterator[str]:
     """Touch the outs that are not what dvc.lock says."""
-    lock = PROJECT / "dvc.lock"
+    lock = Path("dvc.lock")
     stages = read_yaml(lock)["stages"] if lock.exists() else {}
     every = [out for stage in stages.values() for out in stage["outs"]]
-    paths = [(PROJECT / out["path"], out["md5"]) for out in every]
+    paths = [(Path(out["path"]), out["md5"]) for out in every]
     found = [(path, digest) for path, digest in paths if path.exists()]
     bare = LocalHashFileDB(localfs, repo.cache.local.path)  # one that remembers no digests
     for path, digest in progress(found, len(found), "outs", "outs"):

@@ -16,7 +16,6 @@ from pipeline.data.tables import write_csv
 from pipeline.figures.charts import few_images
 from pipeline.figures.style import label, save
 from pipeline.params import load_params
-from tools.sandbox import PROJECT
 from tools.seeds import experiment, numbers
 
 OUTS = ("report/few_images.csv", "report/few_images.png")
@@ -50,7 +49,7 @@ def main() -> None:
         raise UserError('usage: make few COUNTS="1 2 5 10" SEEDS="0 1 2"')
     counts = numbers(sys.argv[1], "COUNTS")
     seeds = numbers(sys.argv[2], "SEEDS")
-    dpi = load_params(PROJECT / "params.yaml").plots.dpi
+    dpi = load_params("params.yaml").plots.dpi
     rows = []
     for seed in seeds:
         for count in sorted(counts):

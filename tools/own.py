@@ -22,8 +22,8 @@ from pipeline.figures.style import label
 from pipeline.params import load_params, read_yaml
 from pipeline.sources.files import images_below
 from pipeline.sources.table import SUFFIXES as TABLES
-from tools.demo import activation, reproduce
 from tools.links import without_links
+from tools.reproduce import activation, reproduce_sandbox
 from tools.sandbox import PROJECT, layer, run, update
 
 OWN = PROJECT / "own"
@@ -53,7 +53,7 @@ def main() -> int:
     if code := run(PROJECT, sys.executable, "-m", "tools.estimate", str(OWN)).returncode:
         return code
     before = splits_of(OWN)
-    if code := reproduce(OWN):
+    if code := reproduce_sandbox(OWN):
         if not arguments.backbone:
             print(
                 "If the backbone could not be downloaded: "

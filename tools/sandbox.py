@@ -27,8 +27,8 @@ from pipeline.params import read_yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
 RESULTS = ("dvc.lock", "environment", "metrics.json")
-# Pathspec of what git tracks and the pipeline does not write: a copy makes its own results.
-SOURCES = ("--", ".", *(f":!{name}" for name in RESULTS))
+# Pathspec of what a copy needs of what git tracks: it makes its own results, and needs no demo.
+SOURCES = ("--", ".", ":!demo", *(f":!{name}" for name in RESULTS))
 PARAMS = "params.yaml"
 DVC = (sys.executable, "-m", "dvc")
 COPIED = "refs/sandbox/project"  # `git diff refs/sandbox/project` shows what a person changed since
@@ -482,6 +482,14 @@ def commit(sandbox: Path, message: str, *paths: str) -> None:
     if staged:
         options = ("--quiet", "--no-gpg-sign", "--message", message, "--only", *listed_paths)
         _git(sandbox, "commit", *options, text=_listing(staged))
+
+
+def commit_all(repository: Path, message: str) -> None:
+    """Commit all that git does not ignore, without anybody's name, signature and hooks."""
+    nobody = ("-c", "user.name=sandbox", "-c", "user.email=sandbox@localhost")
+    _git(repository, "add", "--all", ".")
+    options = ("--quiet", "--no-gpg-sign", "--allow-empty")
+    _git(repository, *nobody, "commit", *options, "--message", message)
 
 
 def is_edited(sandbox: Path) -> bool:

@@ -10,6 +10,7 @@ not depend on the seed comes out of .cache/.
 import io
 import sys
 from itertools import combinations
+from pathlib import Path
 from statistics import fmean
 
 import dvc.api
@@ -18,7 +19,7 @@ import pandas as pd
 from pipeline.base.errors import UserError, for_people
 from pipeline.figures.style import label
 from pipeline.report.statistics import mean_interval
-from tools.sandbox import DVC, PROJECT, run
+from tools.sandbox import DVC, run
 
 Accuracies = dict[str, dict[str, float]]  # by approach and split
 
@@ -34,8 +35,9 @@ def experiment(name: str, **settings: object) -> Accuracies:
     """
     changes = [f"--set-param=train.{key}={value}" for key, value in settings.items()]
     # There may be none of that name.
-    run(PROJECT, *DVC, "exp", "remove", "--quiet", name, capture=True)
-    done = run(PROJECT, *DVC, "exp", "run", "--temp", "--name", name, *changes)
+    here = Path.cwd()
+    run(here, *DVC, "exp", "remove", "--quiet", name, capture=True)
+    done = run(here, *DVC, "exp", "run", "--temp", "--name", name, *changes)
     if done.returncode:
         raise UserError(f"the experiment {name} failed; its own message stands above")
     # Not metrics.json, which an experiment holds only where git tracks it.

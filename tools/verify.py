@@ -23,7 +23,7 @@ from pipeline.base.errors import UserError, for_people
 from pipeline.base.files import hex_digest
 from pipeline.base.parallel import cpu_workers
 from pipeline.params import read_yaml
-from tools.sandbox import DVC, PROJECT, SOURCES, commit, merge, output, run, update
+from tools.sandbox import DVC, PROJECT, RESULTS, merge, output, run
 
 Json = dict[str, Any]
 
@@ -64,12 +64,14 @@ class Result:
         stages: of dvc.lock, in the order in which they ran.
         digests: MD5 of each out and of dvc.lock.
         pixels: SHA-256 of the decoded pixels of each split.
+        metrics: of metrics.json.
         environments: what each stage recorded of where it ran.
     """
 
     stages: Json
     digests: Json
     pixels: Json
+    metrics: Json
     environments: Json
 
 
@@ -102,35 +104,37 @@ def main() -> int:
         "--against", metavar="REV", help="one real run, compared with the metrics committed at REV"
     )
     arguments = parser.parse_args()
-    if output(PROJECT, "git", "status", "--porcelain", *SOURCES):
+    results = [f":!{folder}{name}" for folder in ("", "demo/") for name in RESULTS]
+    if output(PROJECT, "git", "status", "--porcelain", "--", ".", *results):
         print("note: HEAD is verified; the working tree has uncommitted changes, which are not")
     with tempfile.TemporaryDirectory(prefix="verify-") as temporary:
         head = Path(temporary) / "head"
         output(PROJECT, "git", "clone", "--quiet", str(PROJECT), str(head))
-        is_demo = not (arguments.real or arguments.against)
-        changes = read_yaml(head / "tools" / "demo.yaml") if is_demo else {}
+        folder = "" if arguments.real or arguments.against else "demo"
+        changes: Json = {}
         for more in arguments.changes:
             changes = merge(changes, more)
         if arguments.against:
             return compare_with_revision(arguments.against, head, changes)
-        return compare_two_runs(head, changes)
+        return compare_two_runs(head, folder, changes)
 
 
-def compare_two_runs(head: Path, changes: Json) -> int:
+def compare_two_runs(head: Path, folder: str, changes: Json) -> int:
     """Run twice and compare all outs; 1 if any differs.
 
     Args:
         head: a clone of HEAD.
-        changes: of params.yaml.
+        folder: of it, in which the pipeline runs: "" or demo.
+        changes: of params.yaml there.
     """
     print("run 1 of 2", flush=True)
-    first = reproduce(head, head.with_name("first"), changes)
+    first = reproduce(head, head.with_name("first"), folder, changes)
     variables = irrelevant_variables(head)
     names = ", ".join(variables)
     print(f"run 2 of 2: other directory, TMPDIR, workers, no cache, {names}", flush=True)
     runtime = {"workers": cpu_workers("auto") + 1, "cache": 0}
     place = head.with_name("another") / "place"
-    second = reproduce(head, place, merge(changes, {"runtime": runtime}), variables)
+    second = reproduce(head, place, folder, merge(changes, {"runtime": runtime}), variables)
 
     code = report(
         Side("run 1", first.digests, first.environments),
@@ -202,41 +206,56 @@ def compare_with_revision(rev: str, head: Path, changes: Json) -> int:
         only_then = [f"HEAD has no approach {name}" for name in sorted(then - now)]
         only_now = [f"{rev} has no metrics of {name}" for name in sorted(now - then)]
         raise UserError("; ".join(only_then + only_now))
-    copy = head.with_name("run")
-    result = reproduce(head, copy, changes)
-    fresh = Side("here", read_committed(copy, "HEAD", METRICS), result.environments)
+    result = reproduce(head, head.with_name("run"), "", changes)
+    fresh = Side("here", {METRICS: result.metrics}, result.environments)
     return report(committed, fresh, column="metric", what="metrics")
 
 
 def reproduce(
-    head: Path, copy: Path, changes: Json, variables: Mapping[str, str] | None = None
+    head: Path,
+    copy: Path,
+    folder: str,
+    changes: Json,
+    variables: Mapping[str, str] | None = None,
 ) -> Result:
     """Run every stage in a copy of ``head``.
 
     Args:
-        changes: of params.yaml.
+        folder: of the copy, in which the pipeline runs.
+        changes: of params.yaml there.
         variables: of the environment.
 
     Raises:
         UserError: a stage failed.
     """
-    update(copy, changes, head)
+    output(PROJECT, "git", "clone", "--quiet", str(head), str(copy))
+    place = copy / folder
+    params = merge(read_yaml(place / "params.yaml"), changes)
+    text = yaml.safe_dump(params, sort_keys=False, allow_unicode=True)
+    (place / "params.yaml").write_text(text, encoding="utf-8")
     start = time.monotonic()
     # --force, because a cache of the user's may hold the outs; TMPDIR, because torch leaves files.
     variables = {"TMPDIR": str(copy.parent)} | dict(variables or {})
-    done = run(copy, *DVC, "repro", "--force", variables=variables)
+    done = run(place, *DVC, "repro", "--force", variables=variables)
     if done.returncode:
         raise UserError(f"`dvc repro` failed with exit code {done.returncode}, see above")
     print(f"took {time.monotonic() - start:.0f} s", flush=True)
-    commit(copy, "results")
-    stages = read_yaml(copy / "dvc.lock")["stages"]
+    stages = read_yaml(place / "dvc.lock")["stages"]
     outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
     return Result(
         stages=stages,
-        digests=outs | {"dvc.lock": hex_digest(copy / "dvc.lock", "md5")},
-        pixels=json.loads((copy / DATASET).read_text(encoding="utf-8"))["pixels_sha256"],
-        environments=environments(copy, "HEAD"),
+        digests=outs | {"dvc.lock": hex_digest(place / "dvc.lock", "md5")},
+        pixels=read_json(place / DATASET)["pixels_sha256"],
+        metrics=read_json(place / METRICS),
+        environments={
+            path.name: read_json(path) for path in sorted((place / "environment").glob("*.json"))
+        },
     )
+
+
+def read_json(path: Path) -> Json:
+    """The object that a JSON file holds."""
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def read_committed(repository: Path, rev: str, path: str) -> Json:
@@ -247,7 +266,8 @@ def read_committed(repository: Path, rev: str, path: str) -> Json:
 
 def environments(repository: Path, rev: str) -> Json:
     """What each stage recorded of where it ran, as committed at ``rev``."""
-    return read_committed(repository, rev, "environment/")
+    found = read_committed(repository, rev, "environment/")
+    return {name.removeprefix("environment/"): record for name, record in found.items()}
 
 
 def report(old: Side, new: Side, column: str, what: str) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from tests.conftest import Run, add_demo
 from tools.sandbox import commit
 
 pytestmark = pytest.mark.pipeline
@@ -23,7 +23,7 @@ def clone(project: Path, tmp_path: Path) -> Path:
     for key, value in {"user.name": "test", "user.email": "test@localhost"}.items():
         subprocess.run(["git", "config", key, value], cwd=clone, check=True)
     (clone / "tools" / "verify.py").write_text(VERIFY.format(code=0))
-    (clone / "tools" / "demo.yaml").write_text("{}\n")  # the params of the clone are small already
+    add_demo(clone)
     return clone
 
 
@@ -40,14 +40,17 @@ def test_a_commit_with_its_results_passes_and_is_compared_with_the_base(
     metrics = clone / "metrics.json"
     original = metrics.read_text()
     edit(clone / "params.yaml", "dpi: 40", "dpi: 50")
+    edit(clone / "demo" / "params.yaml", "dpi: 40", "dpi: 50")
     edit(metrics, '"test": {', '"test": {\n    "an_old_approach": 0.5,')
     commit(clone, "base")
     edit(clone / "params.yaml", "dpi: 50", "dpi: 40")
+    edit(clone / "demo" / "params.yaml", "dpi: 50", "dpi: 40")
     metrics.write_text(original)
     commit(clone, "head")
     result = run(clone, "tools.check", "HEAD~1")
     assert result.returncode == 0, result.stdout
     assert "- dvc.lock: fits this code and these params" in result.stdout
+    assert "- demo/dvc.lock: fits this code and these params" in result.stdout
     assert "- demo: two runs, the same bytes" in result.stdout
     summary = (tmp_path / "summary.md").read_text()
     assert "## Params against HEAD~1" in summary
@@ -68,7 +71,7 @@ def test_a_commit_with_its_results_passes_and_is_compared_with_the_base(
 @pytest.mark.slow
 def test_a_commit_that_makes_the_demo_worse_fails(clone: Path, run: Run) -> None:
     commit(clone, "base")
-    edit(clone / "params.yaml", "fc: 1.0e-3", "fc: 1.0e-9")
+    edit(clone / "demo" / "params.yaml", "fc: 1.0e-3", "fc: 1.0e-9")
     commit(clone, "hardly trained any more")
     result = run(clone, "tools.check", "HEAD~1")
     assert result.returncode == 1

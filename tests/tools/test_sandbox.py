@@ -221,7 +221,7 @@ def test_params_that_are_none_are_refused_and_stay(project: Path, sandbox: Path)
 def test_comments_stay_where_sections_are_emptied_and_filled(project: Path, tmp_path: Path) -> None:
     """Sections of the real params.yaml, which nobody could read without their comments."""
     shutil.copy(PROJECT / "params.yaml", project)
-    for name in ("demo", "strong", "quick"):
+    for name in ("strong", "quick"):
         changes = read_yaml(PROJECT / "tools" / f"{name}.yaml")
         update(tmp_path / name, changes, project)
         path = tmp_path / name / "params.yaml"

@@ -117,8 +117,8 @@ def test_the_first_difference_is_named(changed: dict[str, Any], pixels: str, nam
         "explore": stage(dataset="1"),
         "train": stage(model="1"),
     }
-    first = Result(stages, {}, {"train": "a", "val": "a"}, {})
-    second = Result(stages | changed, {}, {"train": pixels, "val": "a"}, {})
+    first = Result(stages, {}, {"train": "a", "val": "a"}, {}, {})
+    second = Result(stages | changed, {}, {"train": pixels, "val": "a"}, {}, {})
     text = first_difference(first, second)
     assert text == f"first difference (same command, deps and params): {named}"
 
