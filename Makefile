@@ -1,7 +1,8 @@
 # Each target sets up what it needs: Python >= 3.11, make and git are enough.
 PYTHON ?= python3
 # In demo/, own/ and strong/ too: each uses the environment of the project that it lies in.
-VENV := $(if $(wildcard ../tools/sandbox.py),../.venv,.venv)
+TOP := $(if $(wildcard ../tools/sandbox.py),../)
+VENV := $(TOP).venv
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 # DVC asks who runs it; in a container there may be neither the variable nor an account.
 ifeq ($(USER)$(LOGNAME),)
@@ -94,7 +95,7 @@ lock: $(VENV)/ready    ## pin the newest versions that pyproject.toml allows
 # there is one: it is faster, and Debian's python3 has no venv.
 OLD = sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=python3.11"
 NO_VENV = error: $(PYTHON) cannot make an environment; install uv, or python3-venv (Debian, Ubuntu)
-$(VENV)/ready: $(dir $(VENV))requirements.lock
+$(VENV)/ready: $(TOP)requirements.lock
 benchmarks/.venv/ready: benchmarks/requirements.lock
 $(VENV)/ready benchmarks/.venv/ready:
 	@$(PYTHON) -c 'import sys; sys.exit($(OLD))'

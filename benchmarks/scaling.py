@@ -28,9 +28,9 @@ from pipeline.base.errors import for_people
 from pipeline.data.archive import read_tar
 from pipeline.data.raw import SPLITS, RawData, write_raw
 from pipeline.figures.style import save
-from pipeline.params import DrawnImages, read_yaml
+from pipeline.params import DrawnImages
 from pipeline.sources.drawn import write_images
-from tools.sandbox import PROJECT, merge, update
+from tools.sandbox import layer, update
 
 HERE = Path(__file__).parent
 SPECIES = 4
@@ -59,7 +59,7 @@ class Case:
     """A run to measure.
 
     Attributes:
-        changes: of params.yaml, on top of the demo's.
+        changes: of params.yaml, on top of ``DRAWN``.
     """
 
     images: int
@@ -69,6 +69,11 @@ class Case:
 
 
 STAGES = [EXPLORE, FEATURE_EXTRACTION, FINE_TUNING, EVALUATE]
+DRAWN: dict[str, Any] = {
+    "download": dict.fromkeys(("archive", "labels", "splits", "backbone")),
+    "images": {"source": "indexed", "path": "data/drawn/images"},
+    "published": dict.fromkeys(("feature_extraction", "fine_tuning")),
+}
 SMALL = {"train": {"resize": 36, "crop": 32}}
 SMALL_CASES = [
     Case(6_400, 1, STAGES, SMALL),
@@ -83,7 +88,7 @@ REAL_CASE = Case(
     stages=[EXPLORE, FINE_TUNING, EVALUATE],
     changes={
         "train": {"resize": 256, "crop": 224, "precision": "bf16"},
-        "approaches": {"feature_extraction": None, "random_features": None},
+        "approaches": {"feature_extraction": None},
     },
 )
 
@@ -95,10 +100,7 @@ def set_up(directory: Path, pool: list[bytes], case: Case) -> dict[str, int]:
         The number of images of each split.
     """
     own = {"train": {"epochs": case.epochs}, "backbone": {"path": BACKBONE}}
-    demo = read_yaml(PROJECT / "demo" / "params.yaml")
-    demo["download"] = dict.fromkeys(("archive", "labels", "splits", "backbone"))
-    demo["published"] = dict.fromkeys(("feature_extraction", "fine_tuning"))
-    update(directory, merge(merge(demo, case.changes), own))
+    update(directory, layer(layer(DRAWN, case.changes), own))
     numbers = np.arange(case.images)
     members = [f"jpg/image_{number:06d}.jpg" for number in numbers]
     archive = directory / "data" / "archive.tar"

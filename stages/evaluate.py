@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import pandas as pd
+from torch import Tensor
 
 from pipeline.base.errors import choose
 from pipeline.base.files import atomic
 from pipeline.base.launch import is_first
 from pipeline.compute.device import setup_torch
+from pipeline.data.pixels import Split
 from pipeline.data.raw import read_unlabelled
 from pipeline.data.tables import write_csv, write_json
-from pipeline.models.files import load_model, split_classifier
+from pipeline.models.files import Header, Verdict, load_model, split_classifier
 from pipeline.models.frozen import Inputs, logits
 from pipeline.models.known import split_answers
 from pipeline.models.networks import weights_digest
@@ -27,35 +29,32 @@ def main(params: Params, name: str) -> None:
     frozen, classifier = split_classifier(model, others, device)
     cache = open_cache(params.runtime)
 
+    def answer(split: str) -> tuple[Tensor, Tensor, Split]:
+        """Logits and similarities of a split, and its images."""
+        views = open_views(split, model.preprocessing, params.runtime, device)
+        outputs = logits(classifier, Inputs(views, frozen.parts, cache), split)
+        return *split_answers(outputs), views.pixels.split
+
     evaluated = {}
     answers = {}
     for split in ("val", "test"):
-        views = open_views(split, model.preprocessing, params.runtime, device)
-        images = views.pixels.split
-        outputs = logits(classifier, Inputs(views, frozen.parts, cache), split)
-        values, similar = split_answers(outputs)
+        values, similar, images = answer(split)
         evaluated[split] = scores(values, images.labels) | {"images": len(images)}
-        answers[split] = predictions(values, images)
         before = scores(values * model.header.temperature, images.labels)
         evaluated[split]["uncalibrated_loss"] = before["loss"]
         evaluated[split]["uncalibrated_calibration_error"] = before["calibration_error"]
         is_known = similar >= model.header.known_from
         evaluated[split]["known"] = round(is_known.double().mean().item(), 6)
-    test = answers["test"]
+        answers[split] = predictions(values, images)
+        answers[split]["verdict"] = verdicts(model.header, answers[split], similar)
     unlabelled = pd.DataFrame(columns=["file", "class", "confidence", "verdict"])
     if len(read_unlabelled(RAW)):
-        views = open_views(UNLABELLED, model.preprocessing, params.runtime, device)
-        images = views.pixels.split
-        outputs = logits(classifier, Inputs(views, frozen.parts, cache), UNLABELLED)
-        values, similar = split_answers(outputs)
+        values, similar, images = answer(UNLABELLED)
         guesses = predictions(values, images)
         unlabelled["file"] = images.members
         unlabelled["class"] = [model.header.classes[label] for label in guesses["prediction"]]
         unlabelled["confidence"] = guesses["confidence"]
-        unlabelled["verdict"] = [
-            model.header.verdict(*values)
-            for values in zip(guesses["confidence"], similar.tolist(), strict=True)
-        ]
+        unlabelled["verdict"] = verdicts(model.header, guesses, similar)
 
     if not is_first():
         return
@@ -80,10 +79,21 @@ def main(params: Params, name: str) -> None:
         unlabelled_file,
         validation_file,
     ):
-        write_csv(predictions_file, test)
-        write_csv(classes_file, per_class(test, model.header.classes), float_format=None)
+        write_csv(predictions_file, answers["test"])
+        write_csv(classes_file, per_class(answers["test"], model.header.classes), float_format=None)
         write_json(evaluation_file, evaluated | facts)
         write_csv(unlabelled_file, unlabelled)
         write_csv(validation_file, answers["val"])
     for split, found in evaluated.items():
         print(f"{name}, {split}: {found}")
+
+
+def verdicts(header: Header, guesses: pd.DataFrame, similar: Tensor) -> list[Verdict]:
+    """How far each answer can be believed.
+
+    Args:
+        guesses: of :func:`predictions`.
+        similar: to the training images, of each image.
+    """
+    pairs = zip(guesses["confidence"], similar.tolist(), strict=True)
+    return [header.verdict(confidence, similarity) for confidence, similarity in pairs]

@@ -89,10 +89,13 @@ def main(params: Params) -> None:
         )
     )
 
+    curves_table = tables.pop("curves")  # in git, so not in report/
     outs = [f"{name}.csv" for name in tables] + [f"{name}.png" for name in figures]
     outs += ["comparison.json", "comparison.md", "index.html"]
-    with atomic("metrics.json", *(REPORT / out for out in outs)) as (metrics, *temporaries):
+    shown = ("metrics.json", "curves.csv")
+    with atomic(*shown, *(REPORT / out for out in outs)) as (metrics, curves_file, *temporaries):
         write_json(metrics, comparison.headline(evaluations))
+        write_csv(curves_file, curves_table)
         paths = dict(zip(outs, temporaries, strict=True))
         for name, content in tables.items():
             write_csv(paths[f"{name}.csv"], content)

@@ -61,7 +61,7 @@ def test_the_demo_is_the_same_pipeline_with_other_params() -> None:
     params = load_params(demo / "params.yaml")
     experiment = load_params(PROJECT / "params.yaml")
     assert params.train == experiment.train.model_copy(
-        update={"resize": 72, "crop": 64, "epochs": 10}
+        update={"resize": 64, "crop": 56, "epochs": 10}
     )
     for name, approach in experiment.approaches.items():
         assert params.approaches[name] == approach

@@ -59,7 +59,7 @@ def check_lock(folder: Path) -> bool:
     if changes:
         say(
             f"- {name}: **does not fit this code and these params**; "
-            "run `dvc repro` there, commit dvc.lock, metrics.json and environment/"
+            "run `dvc repro` there, commit what it changes"
         )
         say("".join(f"  - {change}\n" for change in changes))
     else:

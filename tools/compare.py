@@ -26,7 +26,7 @@ class Demo:
         folder: where it ran.
         metrics: of metrics.json, flat.
         stages: of dvc.lock.
-        curves: of report/curves.csv: columns approach, split, epoch, loss, accuracy.
+        curves: of curves.csv: columns approach, split, epoch, loss, accuracy.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ def run_demo(revision: str, place: Path) -> Demo:
         folder,
         {str(name): float(value) for name, value in flatten(metrics).items()},
         read_yaml(folder / "dvc.lock")["stages"],
-        pd.read_csv(folder / "report" / "curves.csv"),
+        pd.read_csv(folder / "curves.csv"),
     )
 
 

@@ -26,7 +26,7 @@ from pipeline.base.errors import UserError, listed, print_note
 from pipeline.params import read_yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
-RESULTS = ("dvc.lock", "environment", "metrics.json")
+RESULTS = ("curves.csv", "dvc.lock", "environment", "metrics.json")
 # Pathspec of what a copy needs of what git tracks: it makes its own results, and needs no demo.
 SOURCES = ("--", ".", ":!demo", *(f":!{name}" for name in RESULTS))
 PARAMS = "params.yaml"

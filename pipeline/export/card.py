@@ -50,7 +50,7 @@ def model_card(facts: Facts) -> str:
     """The card in Markdown, with the Hub's YAML head."""
     test = facts.evaluation["test"]
     right = facts.predictions["label"] == facts.predictions["prediction"]
-    sure = facts.predictions["confidence"] >= facts.header.sure_from
+    sure = facts.predictions["verdict"] == "sure"
     low, high = accuracy_interval(int(right.sum()), len(right))
     alike = facts.alike[facts.alike["kind"] != "alike"]  # those are not certain to be near
     across = alike[alike["first_split"] != alike["second_split"]]

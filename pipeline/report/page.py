@@ -200,7 +200,7 @@ def _sure(results: Results, name: str) -> list[str]:
     """From which confidence on a model is sure, and what that means for the test images."""
     least = results.evaluations[name]["sure_from"]
     test = results.predictions[name]
-    sure = test[test["confidence"] >= least]
+    sure = test[test["verdict"] == "sure"]
     right = (sure["label"] == sure["prediction"]).mean() if len(sure) else 0.0
     answered = f"{len(sure) / len(test):.0%}"
     unknown = 1 - results.evaluations[name]["test"]["known"]

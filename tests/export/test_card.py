@@ -43,7 +43,12 @@ def card_of(**changes: Any) -> str:
         "header": HEADER.model_copy(update={"sure_from": 0.6, "known_from": 0.5}),
         "evaluation": {"test": SCORES, "val": SCORES, "weights_sha256": "ab" * 32},
         "predictions": pd.DataFrame(
-            {"label": [0, 0, 1, 1], "prediction": [0, 0, 1, 0], "confidence": [0.9, 0.8, 0.7, 0.5]}
+            {
+                "label": [0, 0, 1, 1],
+                "prediction": [0, 0, 1, 0],
+                "confidence": [0.9, 0.8, 0.7, 0.9],
+                "verdict": ["sure", "sure", "sure", "none of these"],
+            }
         ),
         "per_class": pd.DataFrame(
             {"class": ["rose", "colt's foot"], "n": [2, 2], "accuracy": [1.0, 0.5]}
@@ -87,7 +92,8 @@ def test_it_says_what_a_person_who_is_given_the_model_needs(sentence: str) -> No
 
 def test_a_model_that_is_never_sure_and_a_set_without_duplicates() -> None:
     header = HEADER.model_copy(update={"sure_from": 1.0})
-    card = card_of(header=header, alike=pd.DataFrame([PAIR]).head(0))
+    predictions = pd.DataFrame({"label": [0], "prediction": [0], "verdict": ["unsure"]})
+    card = card_of(header=header, predictions=predictions, alike=pd.DataFrame([PAIR]).head(0))
     assert "On the test images every answer is unsure." in card
     assert "No identical or nearly identical images were found in two splits." in card
 

@@ -75,6 +75,7 @@ def results(folder: Path, approaches: int, classes: int) -> Results:
         table = test[["id", "label"]].reset_index(drop=True)
         table["prediction"] = np.where(wrong, guesses, table["label"])
         table["confidence"] = random.random(len(test))
+        table["verdict"] = np.where(table["confidence"] >= 0.4, "sure", "unsure")
         right = table["label"] == table["prediction"]
         by_class = right.groupby(table["label"]).agg(["size", "mean"])
         per_class[name] = pd.DataFrame(
