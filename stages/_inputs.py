@@ -8,6 +8,7 @@ from torch import nn
 
 from pipeline.base.cache import GIGABYTE, Cache
 from pipeline.base.errors import UserError
+from pipeline.base.files import clone_of
 from pipeline.base.parallel import cpu_workers
 from pipeline.data.archive import Archive
 from pipeline.data.images import Preprocessing
@@ -22,14 +23,8 @@ UNLABELLED = "unlabelled"  # in place of a split: the images that are only predi
 
 
 def open_cache(runtime: Runtime) -> Cache:
-    """The cache of the clone, also for experiments that run in a copy (dvc exp run --temp).
-
-    DVC makes those copies in .dvc/tmp/exps.
-    """
-    here = Path.cwd()
-    inside = [folder for folder in here.parents if folder.name == ".dvc"]
-    clone = inside[-1].parent if inside else here
-    return _only_cache(clone / ".cache", int(runtime.cache * GIGABYTE))
+    """The cache of the clone, also for experiments that run in a copy (dvc exp run --temp)."""
+    return _only_cache(clone_of(Path.cwd()) / ".cache", int(runtime.cache * GIGABYTE))
 
 
 @cache

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from pipeline.base.errors import UserError, choose, print_note
-from pipeline.base.files import atomic
+from pipeline.base.files import atomic, clone_of
 from pipeline.params import Params
 from pipeline.sources.download import UnreachableError, fetch
 
 # Unfinished downloads, and files that people bring. Not in data/: DVC empties the places of outs.
-DOWNLOADS = Path("downloads")
+DOWNLOADS = "downloads"
 
 
 def main(params: Params, name: str) -> None:
     file = choose(params.download, name, "download")
-    brought = DOWNLOADS / Path(file.path).relative_to("data")
+    brought = clone_of(Path.cwd()) / DOWNLOADS / Path(file.path).relative_to("data")
     sources = file.sources
     if brought.exists():  # it may be the file of any source, and one has another checksum
         checksums = dict.fromkeys(checksum for _, checksum in sources)
@@ -32,6 +32,6 @@ def advice_without_network(params: Params) -> str:
         for file in params.download.values()
     ]
     return (
-        f"Without a network, bring {', '.join(files)} into {DOWNLOADS.resolve()}; "
+        f"Without a network, bring {', '.join(files)} into {clone_of(Path.cwd()) / DOWNLOADS}; "
         "or try make demo, which needs none"
     )

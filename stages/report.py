@@ -59,6 +59,7 @@ def main(params: Params) -> None:
         images = evaluations[name]["val"]["images"]
         found = remarks(histories[name], images, recipe.keep)
         notes += [f"{label(name)}: {remark}." for remark in found]
+    recommended = comparison.recommended(table, differences)
     text = comparison.markdown(comparison.rows(table), notes)
 
     data = read_data(RAW, REPORT)
@@ -70,6 +71,7 @@ def main(params: Params) -> None:
             dataset=params.dataset.name,
             table=table,
             notes=notes,
+            recommended=recommended,
             differences=differences,
             training_curves=figures["training_curves"],
             comparison=figures["comparison"],
@@ -104,6 +106,7 @@ def main(params: Params) -> None:
         records = {
             "approaches": json.loads(table.to_json(orient="records")),
             "differences": [difference.record() for difference in differences],
+            "recommended": recommended,
         }
         write_json(paths["comparison.json"], records)
         paths["comparison.md"].write_bytes(text.encode())

@@ -1,9 +1,11 @@
-"""Servers on loopback for the results of a team: S3 (moto) and SSH."""
+"""Servers on loopback for the results of a team: S3 (moto), SSH and HTTP."""
 
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
@@ -75,4 +77,24 @@ def ssh(root: Path) -> Iterator[Settings]:
         yield {"url": f"ssh://somebody@{HOST}:{port.result(timeout=30)}/flowers"}
     finally:
         loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+@contextmanager
+def http(root: Path) -> Iterator[Settings]:
+    """A server that lets everybody read the folder ``root``."""
+
+    class Files(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    root.mkdir(exist_ok=True)
+    server = ThreadingHTTPServer((HOST, 0), partial(Files, directory=str(root)))
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield {"url": f"http://{HOST}:{server.server_port}"}
+    finally:
+        server.shutdown()
+        server.server_close()
         thread.join()

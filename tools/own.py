@@ -30,7 +30,6 @@ OWN = PROJECT / "own"
 # What each effort changes in params.yaml, besides what one's own images change.
 EFFORTS = {"quick": "tools/quick.yaml", "article": None, "strong": "tools/strong.yaml"}
 Rows = Sequence[Mapping[str, Any]]
-SURE = 0.05  # a p-value below this says that approaches differ
 
 
 def main() -> int:
@@ -186,7 +185,8 @@ def moves(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
 def findings(sandbox: Path) -> list[str]:
     """Which approach to use, how sure that is, and which images are not in it, a line each."""
     report = read_report(sandbox)
-    chosen, lines = choose_approach(report["approaches"], report["differences"])
+    chosen = report["recommended"]
+    lines = reasons(chosen, report["approaches"], report["differences"])
     name = sandbox.name
     if count := rows_of(sandbox / "report" / "left_out.csv"):
         lines.append(f"Left out: {count:,} files; {name}/report/left_out.csv says which, and why.")
@@ -203,22 +203,15 @@ def read_report(sandbox: Path) -> dict[str, Any]:
     return dict(json.loads(text))
 
 
-def choose_approach(approaches: Rows, differences: Rows) -> tuple[str, list[str]]:
-    """The approach to use, and sentences that say why and how sure that is.
-
-    It is the one that trains least, unless another one is better by more than chance: its paired
-    difference on the test images has an interval above 0, and a p-value below ``SURE``.
+def reasons(name: str, approaches: Rows, differences: Rows) -> list[str]:
+    """Sentences that say why to use the approach ``name``, and how sure that is.
 
     Args:
-        approaches, differences: of report/comparison.json.
+        approaches, differences: of report/comparison.json, as is the recommended ``name``.
     """
     ranked = sorted(approaches, key=lambda row: row["trainable"])
     least = ranked[0]["approach"]
-    chosen = ranked[0]
-    for row in ranked[1:]:
-        if is_better(difference_of(differences, chosen["approach"], row["approach"])):
-            chosen = row
-    name = chosen["approach"]
+    chosen = next(row for row in ranked if row["approach"] == name)
     images = f"{chosen['n_test']:,} test images"
     against = {
         row["approach"]: difference_of(differences, least, row["approach"]) for row in ranked[1:]
@@ -240,10 +233,10 @@ def choose_approach(approaches: Rows, differences: Rows) -> tuple[str, list[str]
         f"Its accuracy on {images}: {chosen['test_accuracy']:.1%} (95 % interval "
         f"{chosen['test_accuracy_low']:.1%} to {chosen['test_accuracy_high']:.1%})."
     )
-    return name, [first, second]
+    return [first, second]
 
 
-Difference = tuple[float, float, float, float]  # accuracy, its 95 % interval, p-value
+Difference = tuple[float, float, float]  # accuracy, and its 95 % interval
 
 
 def difference_of(differences: Rows, first: str, second: str) -> Difference:
@@ -251,21 +244,15 @@ def difference_of(differences: Rows, first: str, second: str) -> Difference:
     for found in differences:
         values = (found["difference"], found["low"], found["high"])
         if (found["first"], found["second"]) == (first, second):
-            return (*values, found["p_value_holm"])
+            return values
         if (found["first"], found["second"]) == (second, first):
-            return (-values[0], -values[2], -values[1], found["p_value_holm"])
+            return (-values[0], -values[2], -values[1])
     raise UserError(f"report/comparison.json: has no difference of {first} and {second}")
-
-
-def is_better(difference: Difference) -> bool:
-    """Whether chance is no explanation."""
-    _, low, _, p_value = difference
-    return low > 0 and p_value < SURE
 
 
 def points(difference: Difference) -> str:
     """A difference for people."""
-    found, low, high, _ = difference
+    found, low, high = difference
     return f"{100 * found:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
 
 
@@ -282,8 +269,7 @@ def rows_of(path: Path) -> int:
 
 def next_commands(sandbox: Path, images: Path) -> list[str]:
     """Commands to paste into a shell in the project's folder: predict, look, change and compare."""
-    report = read_report(sandbox)
-    chosen, _ = choose_approach(report["approaches"], report["differences"])
+    chosen = read_report(sandbox)["recommended"]
     epochs = load_params(sandbox / "params.yaml").train.epochs
     name = shlex.quote(os.path.relpath(sandbox, PROJECT))
     model = f"{name}/models/{chosen}.safetensors"

@@ -57,19 +57,22 @@ def markdown(runs: dict[int, Accuracies]) -> str:
     rows.append(["---"] * len(rows[0]))
     for title, split in (("validation accuracy", "val"), ("**test accuracy**", "test")):
         values = [[run[approach][split] for run in runs.values()] for approach in approaches]
-        intervals = map(mean_interval, values)
         rows.append([f"{title}, mean", *(f"{fmean(row):.1%}" for row in values)])
         rows.append(["lowest to highest", *(range_of(min(row), max(row)) for row in values)])
-        rows.append(["95 % interval of the mean", *(range_of(*ends) for ends in intervals)])
+        if len(runs) > 2:  # of two values an interval says nothing
+            intervals = map(mean_interval, values)
+            rows.append(["95 % interval of the mean", *(range_of(*ends) for ends in intervals)])
     lines = [f"| {' | '.join(row)} |" for row in rows]
     for first, second in combinations(approaches, 2):
         points = [100 * (run[second]["test"] - run[first]["test"]) for run in runs.values()]
-        low, high = mean_interval(points)
         differences = ", ".join(f"{value:+.1f}" for value in points)
+        interval = ""
+        if len(runs) > 2:
+            low, high = mean_interval(points)
+            interval = f" (95 % interval {low:+.1f} to {high:+.1f})"
         lines.append(
             f"\n{label(second)} minus {label(first)}, seed by seed: {differences}; "
-            f"mean {fmean(points):+.1f} points of test accuracy "
-            f"(95 % interval {low:+.1f} to {high:+.1f})."
+            f"mean {fmean(points):+.1f} points of test accuracy{interval}."
         )
     lines.append("\nThe test images are the same in every run, so no interval covers their choice.")
     return "\n".join(lines) + "\n"

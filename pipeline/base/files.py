@@ -120,3 +120,12 @@ def hex_digest(path: str | Path, algorithm: str) -> str:
     """Hex digest of a file's bytes, by an algorithm that :mod:`hashlib` knows."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def clone_of(folder: Path) -> Path:
+    """The project of which ``folder`` is, perhaps, a copy that DVC made for an experiment.
+
+    `dvc exp run --temp` and `--queue` copy the project into its .dvc/tmp/exps.
+    """
+    inside = [parent for parent in folder.parents if parent.name == ".dvc"]
+    return inside[-1].parent if inside else folder

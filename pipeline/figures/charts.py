@@ -247,7 +247,10 @@ def reliability(tables: Tables) -> Figure:
         axes.plot([0, 1], [0, 1], color=GREY, lw=1)
         middle = (table["low"] + table["high"]) / 2
         width = table["high"] - table["low"]
-        axes.bar(middle, table["accuracy"], width * 0.9, color=colours(tables)[name])
+        colour = colours(tables)[name]
+        axes.bar(middle, table["accuracy"], width * 0.9, color=colour)
+        no_bar = middle[(table["n"] > 0) & (table["accuracy"] == 0)]
+        axes.plot(no_bar, [0] * len(no_bar), "x", color=colour, clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1), title=wrapped(label(name), 28))
         axes.set(xlabel="confidence", ylabel="accuracy")
         axes.xaxis.set_major_formatter(PercentFormatter(1))

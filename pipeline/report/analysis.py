@@ -45,7 +45,9 @@ def answer(table: pd.DataFrame, differences: list[Difference]) -> str:
     points = 100 * sign * found.difference
     low, high = sorted((100 * sign * found.low, 100 * sign * found.high))
     interval = f"95 % interval {low:.1f} to {high:.1f}"
-    if low <= 0:
+    if not pair.is_better(names[0]):
+        if low > 0:
+            interval += f", but McNemar's test, which decides here, p = {pair.p_value_holm:.3f}"
         return (
             f"{best} and {second} cannot be told apart: {points:.1f} points of test accuracy "
             f"between them ({interval})."

@@ -39,6 +39,9 @@ SETTINGS = {
 }
 
 
+SURE = 0.05  # a p-value below this says that approaches differ
+
+
 @dataclass(frozen=True)
 class Difference:
     """Two approaches on the same test images, second minus first.
@@ -52,6 +55,14 @@ class Difference:
     second: str
     accuracy: PairedDifference
     p_value_holm: float
+
+    def is_better(self, name: str) -> bool:
+        """Whether chance does not explain that the approach ``name`` is the better one.
+
+        Both must say so: the interval of the difference, and McNemar's test.
+        """
+        low = self.accuracy.low if name == self.second else -self.accuracy.high
+        return low > 0 and self.p_value_holm < SURE
 
     def record(self) -> dict[str, Any]:
         """All values in one dictionary, for a JSON file."""
@@ -110,6 +121,21 @@ def summary(
             row |= {f"published_{key}": value for key, value in figures.items()}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def recommended(table: pd.DataFrame, pairs: list[Difference]) -> str:
+    """The approach to use: the one that trains least, unless a larger one is surely better.
+
+    Args:
+        table: by :func:`summary`.
+        pairs: by :func:`differences`.
+    """
+    chosen, *others = table.sort_values("trainable", kind="stable")["approach"]
+    for name in others:
+        pair = next(pair for pair in pairs if {pair.first, pair.second} == {chosen, name})
+        if pair.is_better(name):
+            chosen = name
+    return str(chosen)
 
 
 def headline(evaluations: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -32,6 +32,7 @@ class Results:
         dataset: its name.
         table, differences: by :mod:`pipeline.report.comparison`.
         notes: sentences below the table.
+        recommended: the approach to use.
         training_curves, comparison: figures by :mod:`pipeline.figures.charts`.
         histories, per_class, predictions, validation: tables of each approach, as the stages train
             and evaluate write them; evaluations: what evaluate says in numbers.
@@ -47,6 +48,7 @@ class Results:
     dataset: str
     table: pd.DataFrame
     notes: list[str]
+    recommended: str
     differences: list[comparison.Difference]
     training_curves: Figure
     comparison: Figure
@@ -87,6 +89,8 @@ def page(results: Results) -> str:
         answer=answer[0].upper() + answer[1:],
         comparison=comparison.rows(results.table),
         notes=results.notes,
+        recommended=results.recommended,
+        more_epochs=2 * len(results.histories[results.recommended]),
         names={name: label(name) for name in names},
         colours=colours(names),
         charts=_charts(results, bins),

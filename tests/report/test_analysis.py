@@ -43,7 +43,9 @@ def test_predictions_that_are_all_right_confuse_no_classes() -> None:
 
 
 def answer_of(
-    accuracies: dict[str, float], interval: tuple[float, float, float] | None = None
+    accuracies: dict[str, float],
+    interval: tuple[float, float, float] | None = None,
+    p_value: float = 0.001,
 ) -> str:
     """The answer for approaches of these test accuracies.
 
@@ -54,8 +56,8 @@ def answer_of(
     if interval is None:
         return answer(table, [])
     first, second, *_ = accuracies
-    found = PairedDifference(*interval, only_first=0, only_second=0, p_value=1.0)
-    return answer(table, [Difference(first, second, found, p_value_holm=1.0)])
+    found = PairedDifference(*interval, only_first=0, only_second=0, p_value=p_value)
+    return answer(table, [Difference(first, second, found, p_value_holm=p_value)])
 
 
 @pytest.mark.parametrize(
@@ -86,3 +88,11 @@ def test_the_answer_in_one_sentence(
     accuracies: dict[str, float], interval: tuple[float, float, float] | None, sentence: str
 ) -> None:
     assert answer_of(accuracies, interval) == sentence
+
+
+def test_the_test_decides_where_it_and_the_interval_do_not_agree() -> None:
+    sentence = answer_of({"one": 0.85, "two": 0.8}, (-0.05, -0.09, -0.01), p_value=0.06)
+    assert sentence == (
+        "one and two cannot be told apart: 5.0 points of test accuracy between them "
+        "(95 % interval 1.0 to 9.0, but McNemar's test, which decides here, p = 0.060)."
+    )

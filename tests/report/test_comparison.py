@@ -14,6 +14,7 @@ from pipeline.report.comparison import (
     differences,
     markdown,
     notes,
+    recommended,
     rows,
     summary,
 )
@@ -181,3 +182,36 @@ def test_curves_of_all_approaches_are_one_table() -> None:
         ["one", "val", 2, 2.0, 0.4],
     ]
     assert table["approach"].tolist() == ["one"] * 4 + ["two"] * 4
+
+
+def pair(
+    first: str, second: str, accuracy: tuple[float, float, float], p_value: float
+) -> Difference:
+    found = PairedDifference(*accuracy, only_first=0, only_second=0, p_value=p_value)
+    return Difference(first, second, found, p_value_holm=p_value)
+
+
+SURELY = ((0.1, 0.08, 0.12), 0.001)
+TABLE = pd.DataFrame({"approach": ["large", "small", "middle"], "trainable": [950, 10, 900]})
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "p_value"),
+    [((0.1, -0.01, 0.21), 0.04), ((0.1, 0.01, 0.19), 0.06), ((-0.1, -0.12, -0.08), 0.001)],
+)
+def test_without_a_sure_difference_the_smallest_change_is_recommended(
+    accuracy: tuple[float, float, float], p_value: float
+) -> None:
+    assert recommended(TABLE[1:], [pair("small", "middle", accuracy, p_value)]) == "small"
+
+
+def test_of_three_the_last_sure_step_is_recommended() -> None:
+    pairs = [
+        pair("small", "middle", *SURELY),
+        pair("large", "small", (-0.11, -0.13, -0.09), 0.001),
+        pair("large", "middle", (-0.01, -0.03, 0.01), 0.5),
+    ]
+    assert recommended(TABLE, pairs) == "middle"
+    pairs[2] = pair("large", "middle", (-0.01, -0.015, -0.005), 0.01)
+    assert recommended(TABLE, pairs) == "large"
+    assert recommended(TABLE[:1], []) == "large"

@@ -106,6 +106,7 @@ def results(folder: Path, approaches: int, classes: int) -> Results:
         dataset="Twelve <tulips>",
         table=table,
         notes=["A <note>."],
+        recommended="approach_0",
         differences=differences(predictions),
         training_curves=charts.training_curves(histories),
         comparison=charts.comparison(table),

@@ -394,6 +394,14 @@ def test_without_a_network_every_file_is_named_and_brought_files_are_taken(
     assert (tmp_path / "data" / "x" / "one").read_bytes() == CONTENT
     assert [path.name for path in (tmp_path / "data" / "x").iterdir()] == ["one"]
 
+    # An experiment in a copy that DVC makes takes the clone's.
+    experiment = tmp_path / ".dvc" / "tmp" / "exps" / "temporary"
+    experiment.mkdir(parents=True)
+    monkeypatch.chdir(experiment)
+    download.main(params, "one")
+    assert (experiment / "data" / "x" / "one").read_bytes() == CONTENT
+    assert not (experiment / "downloads").exists()
+
 
 def test_one_bad_file_leaves_the_others_and_nothing_of_itself(tmp_path: Path, run: Run) -> None:
     """Under DVC, which does not download again what has arrived."""

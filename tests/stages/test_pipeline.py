@@ -275,3 +275,23 @@ def test_a_matplotlibrc_changes_no_figure(copy: Path, run: Run) -> None:
     (copy / "matplotlibrc").write_text(settings)
     assert run(copy, "stages", "report").returncode == 0
     assert results(copy) == before
+
+
+@pytest.mark.slow
+def test_the_bulk_of_the_data_can_lie_on_another_disk(copy: Path, run: Run, tmp_path: Path) -> None:
+    """As docs/troubleshooting.md says."""
+    before = results(copy)
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(copy / ".dvc" / "cache", elsewhere / "dvc")
+    shutil.move(copy / ".cache", elsewhere / "cache")
+    shutil.rmtree(copy / "models")
+    (copy / ".cache").symlink_to(elsewhere / "cache")
+    assert run(copy, "dvc", "cache", "dir", "--local", str(elsewhere / "dvc")).returncode == 0
+    assert run(copy, "dvc", "config", "--local", "cache.type", "symlink").returncode == 0
+    done = run(copy, "dvc", "repro", "--force", "train@feature_extraction")
+    assert done.returncode == 0, done.stdout
+    model = copy / "models" / "feature_extraction.safetensors"
+    assert model.readlink().is_relative_to(elsewhere / "dvc")
+    rest = run(copy, "dvc", "repro")
+    assert rest.returncode == 0, rest.stdout
+    assert results(copy) == before

@@ -46,3 +46,19 @@ def test_a_clone_gets_everything_and_runs_nothing(
         dvc(clone, "pull", "--run-cache")
         assert results(clone) == results(copy)
         assert "Running stage" not in dvc(clone, "repro")
+
+
+def test_everybody_reads_what_the_team_writes(copy: Path, run: Run, tmp_path: Path) -> None:
+    """By HTTP, without a name or a secret; only the team knows the remote to which it writes."""
+    with servers.http(tmp_path / "remote") as settings:
+        for arguments in (
+            ["remote", "add", "--default", "storage", settings["url"]],
+            ["remote", "add", "--local", "team", str(tmp_path / "remote")],
+            ["push", "--remote", "team"],
+        ):
+            assert run(copy, "dvc", *arguments).returncode == 0
+        commit(copy, "a remote to read from")
+        output(tmp_path, "git", "clone", "--quiet", str(copy), "clone")
+        pulled = run(tmp_path / "clone", "dvc", "pull")
+        assert pulled.returncode == 0, pulled.stdout
+    assert results(tmp_path / "clone") == results(copy)

@@ -66,3 +66,4 @@ def test_table_of_known_runs() -> None:
     difference = "c minus a b, seed by seed: +10.0, +11.0, +12.0; mean +11.0 points"
     assert difference in text
     assert "(95 % interval +8.5 to +13.5)" in text
+    assert "interval" not in markdown({0: runs[0], 1: runs[1]}).partition("The test images")[0]
