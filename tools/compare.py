@@ -139,6 +139,6 @@ def keep(base: Demo, head: Demo, place: Path) -> None:
     # DVC compares revisions of one repository, with their outs in its cache.
     cache = Path(".dvc") / "cache"
     shutil.copytree(base.folder / cache, head.folder / cache, dirs_exist_ok=True)
-    output(head.folder, "git", "fetch", "--quiet", str(base.folder), "HEAD")
+    output(head.folder, "git", "fetch", "--quiet", str(base.folder.parent), "HEAD")
     revision = output(head.folder, "git", "rev-parse", "FETCH_HEAD").strip()
     output(head.folder, *DVC, "plots", "diff", revision, "--out", str(place / "plots"))

@@ -29,7 +29,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if not arguments.images:
         raise UserError("name your images: make look IMAGES=path/to/folder")
-    place = prepare(arguments, {})
+    place = prepare(arguments)
     if code := run(OWN, *DVC, "repro", "explore").returncode:
         if not arguments.backbone:
             print(

@@ -22,6 +22,7 @@ from pipeline.figures.style import label
 from pipeline.params import load_params, read_yaml
 from pipeline.sources.files import images_below
 from pipeline.sources.table import SUFFIXES as TABLES
+from tools.estimate import survey
 from tools.links import without_links
 from tools.reproduce import activation, reproduce_sandbox
 from tools.sandbox import PROJECT, layer, run, update
@@ -29,6 +30,8 @@ from tools.sandbox import PROJECT, layer, run, update
 OWN = PROJECT / "own"
 # What each effort changes in params.yaml, besides what one's own images change.
 EFFORTS = {"quick": "tools/quick.yaml", "article": None, "strong": "tools/strong.yaml"}
+TRAIN = 0.7  # share of the images to train with, where nothing says it: params.yaml draws the rest
+FEWEST, MOST = 3, 60  # epochs of EFFORT=quick
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -46,8 +49,7 @@ def main() -> int:
     effort = arguments.effort or "article"
     if effort not in EFFORTS:
         raise UserError(f"EFFORT={effort}: it can be {', '.join(EFFORTS)}")
-    more = EFFORTS[effort]
-    place = prepare(arguments, read_yaml(PROJECT / more) if more else {})
+    place = prepare(arguments, effort)
     print(f"effort:  {effort} (EFFORT can be {', '.join(EFFORTS)})", flush=True)
     if code := run(PROJECT, sys.executable, "-m", "tools.estimate", str(OWN)).returncode:
         return code
@@ -64,11 +66,11 @@ def main() -> int:
     return 0
 
 
-def prepare(arguments: argparse.Namespace, more: dict[str, Any]) -> Path:
+def prepare(arguments: argparse.Namespace, effort: str = "article") -> Path:
     """Bring own/ up to date for the images, and perhaps the backbone, that somebody named.
 
     Args:
-        more: changes of params.yaml besides what the images change.
+        effort: a key of ``EFFORTS``.
 
     Returns:
         The folder or archive of the images.
@@ -78,13 +80,37 @@ def prepare(arguments: argparse.Namespace, more: dict[str, Any]) -> Path:
     """
     images = followable(existing(arguments.images))
     backbone = existing(arguments.backbone) if arguments.backbone else None
-    changes = layer(changes_for(images, backbone), more)
+    changes = changes_for(images, backbone)
     place = Path(changes["images"]["path"])
+    changes = layer(changes, changes_of(effort, place))
     demanded = [f"images.{key}" for key in changes["images"]]
     demanded += ["backbone.path"] if backbone else []
     update(OWN, changes, images=place, demanded=demanded)
     load_params(OWN / "params.yaml")
     return place
+
+
+def changes_of(effort: str, place: Path) -> dict[str, Any]:
+    """What an effort changes in params.yaml.
+
+    Args:
+        place: folder or archive of the images.
+    """
+    file = EFFORTS[effort]
+    changes = dict(read_yaml(PROJECT / file)) if file else {}
+    if effort != "quick":
+        return changes
+    images = survey(place)
+    train = images.count * (TRAIN if images.train is None else images.train)
+    return layer(changes, {"train": {"epochs": quick_epochs(train), "keep": "best"}})
+
+
+def quick_epochs(train: float) -> int:
+    """Epochs in which training images are seen as often, in all, as the article's: 15 of 1,020.
+
+    So few images are seen often enough, and many do not take long; from ``FEWEST`` to ``MOST``.
+    """
+    return min(MOST, max(FEWEST, round(15 * 1020 / max(1, train))))
 
 
 def existing(argument: str) -> Path:

@@ -54,7 +54,7 @@ def test_all_outs_are_there_and_a_second_run_does_nothing(project: Path, run: Ru
         accuracy = evaluation["test"]["accuracy"]
         assert metrics["test"][name] == accuracy
         predictions = pd.read_csv(project / "predictions" / f"{name}.csv")
-        assert list(predictions) == ["id", "label", "prediction", "confidence"]
+        assert list(predictions) == ["id", "label", "prediction", "confidence", "verdict"]
         is_right = predictions["label"] == predictions["prediction"]
         assert is_right.mean() == pytest.approx(accuracy, abs=1e-6)
         assert predictions["confidence"].between(0.25, 1).all()
@@ -90,7 +90,7 @@ def test_an_experiment_runs_one_approach_and_is_compared_with_the_last_commit(
     result = run(copy, "dvc", "plots", "diff", "HEAD", "workspace", "--json")
     assert result.returncode == 0, result.stdout
     plots = json.loads(result.stdout[result.stdout.index("{") :])["data"]
-    fields = {"loss": "loss", "accuracy": "accuracy", "per_class": "class", "confusion": "class"}
+    fields = {"loss": "loss", "curves.csv": "accuracy", "per_class": "class", "confusion": "class"}
     for name, field in fields.items():
         (figure,) = plots[name]
         content = figure["content"]
@@ -165,7 +165,7 @@ def test_results_come_back_from_the_cache_of_dvc(copy: Path, run: Run) -> None:
     folders = ("data", "evaluation", "history", "models", "per_class", "predictions", "report")
     for folder in (*folders, "unlabelled", "validation"):
         shutil.rmtree(copy / folder)
-    for file in ("dvc.lock", "metrics.json"):
+    for file in ("curves.csv", "dvc.lock", "metrics.json"):
         (copy / file).unlink()
     result = run(copy, "dvc", "repro")
     assert result.returncode == 0, result.stdout

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.base.errors import UserError
 from pipeline.params import Params, read_yaml
 from tests.conftest import Run
-from tools.own import EFFORTS, changes_for, main, moves, reasons, rows_of
+from tools.own import EFFORTS, changes_for, changes_of, main, moves, reasons, rows_of
 from tools.sandbox import PROJECT, layer, merge
 
 COLOURS = {"red 'roses'": (200, 30, 40), "blue\nbells": (40, 60, 200), "gras 🌱": (30, 160, 50)}
@@ -150,6 +150,20 @@ def test_params_with_the_changes_are_valid(effort: str, has_backbone: bool) -> N
         "strong": ["feature_extraction", "fine_tuning", "strong_fine_tuning"],
     }
     assert list(params.approaches) == expected[effort]
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(10, 60), (1020, 15), (8000, 3)])
+def test_quick_takes_as_many_steps_as_the_article_and_keeps_the_best_epoch(
+    tmp_path: Path, images: int, epochs: int
+) -> None:
+    for split, count in (("train", images), ("test", 50)):
+        (tmp_path / split / "a").mkdir(parents=True)
+        for number in range(count):
+            (tmp_path / split / "a" / f"{number}.jpg").touch()
+    changes = changes_of("quick", tmp_path)
+    assert changes["train"]["keep"] == "best"
+    assert changes["train"]["epochs"] == pytest.approx(epochs, abs=1)
+    assert changes_of("article", tmp_path) == {}
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "labels.TSV", "metadata.jsonl"])

@@ -163,7 +163,7 @@ def test_what_cannot_be_compared_is_said_in_one_line(copy: Path, run: Run) -> No
 def test_a_run_that_fails_is_reported(copy: Path, temporary: Path, run: Run) -> None:
     append(copy, "stages/draw.py", "raise SystemExit('out of luck')\n")
     (copy / "CITATION.cff").unlink()
-    result = run(copy, "tools.verify")
+    result = run(copy, "tools.verify", "--real")
     assert result.returncode == 1
     assert result.stdout.startswith(
         "note: HEAD is verified; the working tree has uncommitted changes, which are not\n"
@@ -176,7 +176,7 @@ def test_a_run_that_fails_is_reported(copy: Path, temporary: Path, run: Run) -> 
 @pytest.mark.pipeline
 def test_ctrl_c_leaves_nothing_behind(copy: Path, temporary: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tools.verify"],
+        [sys.executable, "-m", "tools.verify", "--real"],
         cwd=copy,
         env=environment(),
         stdout=subprocess.PIPE,
