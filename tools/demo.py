@@ -7,6 +7,7 @@ that are committed. Prints at the end what came out here beside what is committe
 import json
 import sys
 from collections.abc import Mapping
+from html import escape
 
 from pipeline.base.errors import UserError, for_people, print_note
 from pipeline.figures.style import label
@@ -15,6 +16,13 @@ from tools.sandbox import PROJECT, commit_all, run
 
 DEMO = PROJECT / "demo"
 METRICS = "metrics.json"
+BADGE = """\
+<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img" aria-label="{text}">
+<rect width="{width}" height="20" rx="3" fill="#0072b2"/>
+<text x="{middle}" y="14" fill="#fff" font-family="sans-serif" font-size="11" \
+text-anchor="middle">{text}</text>
+</svg>
+"""
 
 
 def main() -> int:
@@ -28,6 +36,7 @@ def main() -> int:
     if code := reproduce(DEMO):
         return code
     metrics = json.loads((DEMO / METRICS).read_text(encoding="utf-8"))
+    (DEMO / "badge.svg").write_text(badge(metrics["test"]), encoding="utf-8")
     print(*beside(metrics["test"], committed), "", *next_lines("demo"), sep="\n")
     return 0
 
@@ -47,6 +56,14 @@ def committed_accuracies() -> dict[str, float]:
     if shown.returncode:
         return {}
     return dict(json.loads(shown.stdout)["test"])
+
+
+def badge(accuracies: Mapping[str, float]) -> str:
+    """README's badge with the test accuracies of all approaches, as SVG."""
+    words = ", ".join(f"{label(name)} {value:.1%}" for name, value in accuracies.items())
+    text = escape(f"demo, test accuracy: {words}")
+    width = 6 * len(text)  # pixels that a letter takes, and some more
+    return BADGE.format(text=text, width=width, middle=width // 2)
 
 
 def beside(here: Mapping[str, float], committed: Mapping[str, float]) -> list[str]:

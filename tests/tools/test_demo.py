@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.params import read_yaml
 from tests.conftest import Run, add_demo
-from tools.demo import beside
+from tools.demo import badge, beside
 from tools.sandbox import PROJECT
 
 
@@ -66,6 +66,7 @@ def test_what_is_committed_fits_the_readme() -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     for name in ("feature_extraction", "fine_tuning", "random_features"):
         assert f"{100 * metrics['test'][name]:.1f} %" in readme, name
+    assert (PROJECT / "demo" / "badge.svg").read_text(encoding="utf-8") == badge(metrics["test"])
 
 
 def messages(directory: Path) -> list[str]:
