@@ -19,7 +19,7 @@ import pandas as pd
 from pipeline.base.errors import UserError, for_people
 from pipeline.figures.style import label
 from pipeline.report.statistics import mean_interval
-from tools.sandbox import DVC, run
+from tools.sandbox import DVC, output, run
 
 Accuracies = dict[str, dict[str, float]]  # by approach and split
 
@@ -41,7 +41,8 @@ def experiment(name: str, **settings: object) -> Accuracies:
     if done.returncode:
         raise UserError(f"the experiment {name} failed; its own message stands above")
     # Not metrics.json, which an experiment holds only where git tracks it.
-    text = dvc.api.read("report/comparison.csv", rev=name)
+    folder = output(here, "git", "rev-parse", "--show-prefix").strip()  # demo/, or nothing
+    text = dvc.api.read(f"{folder}report/comparison.csv", rev=name)
     table = pd.read_csv(io.StringIO(text)).set_index("approach")
     return {
         str(approach): {split: row[f"{split}_accuracy"] for split in ("val", "test")}

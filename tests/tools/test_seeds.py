@@ -1,12 +1,14 @@
 """The experiment with several seeds, as DVC experiments."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pipeline.base.errors import UserError
-from tests.conftest import Run
+from tests.conftest import Run, add_demo
+from tools.sandbox import commit
 from tools.seeds import markdown, numbers
 
 
@@ -23,7 +25,17 @@ def cached(copy: Path) -> dict[str, int]:
 
 @pytest.mark.slow
 @pytest.mark.pipeline
-def test_a_study_is_one_command_and_leaves_the_workspace_as_it_is(copy: Path, run: Run) -> None:
+@pytest.mark.parametrize("folder", ["", "demo"])
+def test_a_study_is_one_command_and_leaves_the_workspace_as_it_is(
+    copy: Path, run: Run, folder: str
+) -> None:
+    if folder:
+        demo = add_demo(copy)
+        for name in (".cache", ".dvc/cache"):
+            shutil.copytree(copy / name, demo / name)
+        commit(copy, "a demo")
+        assert run(demo, "dvc", "checkout").returncode == 0
+        copy = demo
     before = state(copy)
     in_cache = cached(copy)
     result = run(copy, "tools.seeds", "0", "7")
