@@ -37,9 +37,10 @@ mypy
 endef
 PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-quick: $(VENV)/ready   ## while you work: lint, types, the tests that need no DVC run; two minutes
+TESTS ?=
+quick: $(VENV)/ready   ## while you work: lint, types, tests without DVC runs; two minutes [TESTS=tests/data: seconds]
 	$(CHECKS)
-	$(PYTEST) -m "not slow and not pipeline"
+	$(PYTEST) -m "not slow and not pipeline" $(TESTS)
 
 test: $(VENV)/ready    ## lint, types, all tests but the slow ones; SLOW=1: all of them, as in CI
 	$(CHECKS)
