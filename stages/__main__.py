@@ -12,6 +12,7 @@ from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
+import stages._environment  # noqa: F401 (first)
 from pipeline.base.environment import discard_variables, environment
 from pipeline.base.errors import UserError, for_people
 from pipeline.base.launch import is_first, is_launched, launch

@@ -45,7 +45,7 @@ def declared_params(stage: Stage) -> set[str]:
 
 def command(stage: Stage) -> tuple[str, list[str]]:
     """Module and arguments of a stage."""
-    name, *arguments = str(stage.cmd).removeprefix("python -m stages ").split()
+    name, *arguments = str(stage.cmd).removeprefix("python3 -m stages ").split()
     return f"stages.{name}", arguments
 
 

@@ -101,7 +101,7 @@ def test_no_out_says_who_made_it_where_or_when(project: Path) -> None:
 
 def test_every_stage_records_its_environment_beside_the_outs(project: Path) -> None:
     stages = yaml.safe_load((project / "dvc.lock").read_text())["stages"].values()
-    commands = [stage["cmd"].removeprefix("python -m stages ").split() for stage in stages]
+    commands = [stage["cmd"].removeprefix("python3 -m stages ").split() for stage in stages]
     names = {f"environment/{'-'.join(words)}.json" for words in commands}
     assert set(output(project, "git", "ls-files", "environment").split()) == names
     assert not [out for out in outs(project) if out.startswith("environment")]

@@ -185,7 +185,7 @@ def test_ctrl_c_leaves_nothing_behind(copy: Path, temporary: Path) -> None:
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("> python -m stages "):
+        if line.startswith("> python3 -m stages "):
             break
     assert list(temporary.iterdir())
     process.send_signal(signal.SIGINT)
