@@ -38,7 +38,7 @@ endef
 PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 TESTS ?=
-quick: $(VENV)/ready   ## while you work: lint, types, tests without DVC runs; two minutes [TESTS=tests/data: seconds]
+quick: $(VENV)/ready   ## lint, types, the tests that need no DVC run [TESTS=tests/data]
 	$(CHECKS)
 	$(PYTEST) -m "not slow and not pipeline" $(TESTS)
 
@@ -58,7 +58,7 @@ fuzz: $(VENV)/ready    ## COUNT=100000 inputs for each reader of foreign bytes, 
 verify: $(VENV)/ready  ## do two demo runs make the same bytes? [REAL=1] [AGAINST=REV: its metrics?]
 	python -m tools.verify $(if $(REAL),--real) $(if $(AGAINST),--against $(AGAINST))
 
-check: $(VENV)/ready   ## for CI: does dvc.lock fit, does the demo reproduce, is it as good as at BASE=REV?
+check: $(VENV)/ready   ## for CI: does dvc.lock fit, is the demo the same, and as good as at BASE?
 	python -m tools.check $(BASE)
 
 check-params: $(VENV)/ready ## is every key of params.yaml known, and every value allowed?

@@ -1,6 +1,5 @@
 """The demo of one revision beside that of another: what is better or worse, and what moved."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ import pandas as pd
 from dvc.utils.flatten import flatten
 
 from pipeline.base.errors import UserError
+from pipeline.data.tables import read_json
 from pipeline.figures.style import label
 from pipeline.params import read_yaml
-from tools.sandbox import DVC, PROJECT, commit_all, output, run
+from tools.sandbox import DVC, PROJECT, commit, output, run
 
 TOLERANCE = 0.02  # by which a test accuracy may fall: 12 of the demo's 600 test images
 
@@ -45,15 +45,15 @@ def run_demo(revision: str, place: Path) -> Demo:
         UserError: it does not run.
     """
     output(PROJECT, "git", "clone", "--quiet", str(PROJECT), str(place))
-    commit = output(PROJECT, "git", "rev-parse", f"{revision}^{{commit}}").strip()
-    output(place, "git", "checkout", "--quiet", commit)
+    found = output(PROJECT, "git", "rev-parse", f"{revision}^{{commit}}").strip()
+    output(place, "git", "checkout", "--quiet", found)
     folder = place / "demo"
     if not (folder / "params.yaml").exists():
         raise UserError(f"{revision} has no demo/params.yaml")
     if run(folder, *DVC, "repro").returncode:
         raise UserError(f"the demo of {revision} does not run here")
-    commit_all(place, "results")  # for `dvc plots diff`
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    commit(place, "results", by_nobody=True)  # for `dvc plots diff`
+    metrics = read_json(folder / "metrics.json")
     return Demo(
         folder,
         {str(name): float(value) for name, value in flatten(metrics).items()},

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from html import escape
 
 from pipeline.base.errors import UserError, for_people, print_note
+from pipeline.data.tables import read_json
 from pipeline.figures.style import label
 from tools.reproduce import next_lines, reproduce
-from tools.sandbox import PROJECT, commit_all, run
+from tools.sandbox import PROJECT, commit, run
 
 DEMO = PROJECT / "demo"
 METRICS = "metrics.json"
@@ -35,7 +36,7 @@ def main() -> int:
     committed = committed_accuracies()
     if code := reproduce(DEMO):
         return code
-    metrics = json.loads((DEMO / METRICS).read_text(encoding="utf-8"))
+    metrics = read_json(DEMO / METRICS)
     (DEMO / "badge.svg").write_text(badge(metrics["test"]), encoding="utf-8")
     print(*beside(metrics["test"], committed), "", *next_lines("demo"), sep="\n")
     return 0
@@ -46,7 +47,7 @@ def make_repository() -> None:
     if run(PROJECT, "git", "rev-parse", "--git-dir", capture=True).returncode == 0:
         return
     run(PROJECT, "git", "init", "--quiet")
-    commit_all(PROJECT, "the project as it came")
+    commit(PROJECT, "the project as it came", by_nobody=True)
     print_note("there was no git repository, which DVC needs: made one, with all files committed")
 
 

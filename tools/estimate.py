@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.base.cache import GIGABYTE
 from pipeline.base.environment import discard_variables
 from pipeline.base.errors import UserError, for_people
-from pipeline.params import Params, Recipe, Train, load_params, read_yaml
+from pipeline.params import Params, Recipe, Shares, Train, load_params, read_yaml
 from pipeline.sources.files import SUFFIXES, is_hidden, walk
 from pipeline.sources.layout import split_of
 
@@ -56,6 +56,10 @@ class Survey:
     size: int
     train: float | None = None
     samples: list[bytes] = field(default_factory=list)
+
+    def train_images(self, split: Shares) -> float:
+        """About how many are for training: by their folders, else by the shares that are drawn."""
+        return self.count * (self.train or 1 - split.val - split.test)
 
 
 @dataclass(frozen=True)
@@ -166,9 +170,8 @@ def forecast(params: Params, images: Survey, speed: "Speed", start: float) -> Ne
         speed: as measured here.
         start: seconds until a stage with torch begins its work.
     """
-    shares = params.images.split
-    train_share = images.train or 1 - shares.val - shares.test
-    counts = Counts(images.count * train_share, images.count * (1 - train_share))
+    train = images.train_images(params.images.split)
+    counts = Counts(train, images.count - train)
     recipes = {name: approach.recipe(params.train) for name, approach in params.approaches.items()}
     limit = params.runtime.cache * GIGABYTE if speed.keeps_outputs else 0.0
     work = Work(counts, limit)

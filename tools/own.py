@@ -9,7 +9,6 @@ the end which approach to use, how sure that is, and what to do next.
 
 import argparse
 import csv
-import json
 import os
 import shlex
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import UserError, for_people, listed
+from pipeline.data.tables import read_json
 from pipeline.figures.style import label
 from pipeline.params import load_params, read_yaml
 from pipeline.sources.files import images_below
@@ -30,7 +30,6 @@ from tools.sandbox import PROJECT, layer, run, update
 OWN = PROJECT / "own"
 # What each effort changes in params.yaml, besides what one's own images change.
 EFFORTS = {"quick": "tools/quick.yaml", "article": None, "strong": "tools/strong.yaml"}
-TRAIN = 0.7  # share of the images to train with, where nothing says it: params.yaml draws the rest
 FEWEST, MOST = 3, 60  # epochs of EFFORT=quick
 Rows = Sequence[Mapping[str, Any]]
 
@@ -100,8 +99,8 @@ def changes_of(effort: str, place: Path) -> dict[str, Any]:
     changes = dict(read_yaml(PROJECT / file)) if file else {}
     if effort != "quick":
         return changes
-    images = survey(place)
-    train = images.count * (TRAIN if images.train is None else images.train)
+    split = load_params(PROJECT / "params.yaml").images.split
+    train = survey(place).train_images(split)
     return layer(changes, {"train": {"epochs": quick_epochs(train), "keep": "best"}})
 
 
@@ -225,8 +224,7 @@ def findings(sandbox: Path) -> list[str]:
 
 def read_report(sandbox: Path) -> dict[str, Any]:
     """The comparison, as the stage report wrote it."""
-    text = (sandbox / "report" / "comparison.json").read_text(encoding="utf-8")
-    return dict(json.loads(text))
+    return dict(read_json(sandbox / "report" / "comparison.json"))
 
 
 def reasons(name: str, approaches: Rows, differences: Rows) -> list[str]:

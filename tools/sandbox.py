@@ -464,10 +464,13 @@ def _no_index(folder: Path) -> Iterator[dict[str, str]]:
         index.unlink(missing_ok=True)
 
 
-def commit(sandbox: Path, message: str, *paths: str) -> None:
+def commit(sandbox: Path, message: str, *paths: str, by_nobody: bool = False) -> None:
     """Commit ``paths``, or all of the sandbox that git does not ignore, if anything changed.
 
     With paths, what somebody has staged besides stays as it is.
+
+    Args:
+        by_nobody: whether to need no name of the user, as in a repository that is no sandbox.
     """
     listed_paths = ("--pathspec-from-file=-", "--pathspec-file-nul")  # no command line is too long
     if paths:
@@ -481,15 +484,9 @@ def commit(sandbox: Path, message: str, *paths: str) -> None:
         staged = [name for name in staged if not _with_folders([name]).isdisjoint(paths)]
     if staged:
         options = ("--quiet", "--no-gpg-sign", "--message", message, "--only", *listed_paths)
-        _git(sandbox, "commit", *options, text=_listing(staged))
-
-
-def commit_all(repository: Path, message: str) -> None:
-    """Commit all that git does not ignore, without anybody's name, signature and hooks."""
-    nobody = ("-c", "user.name=sandbox", "-c", "user.email=sandbox@localhost")
-    _git(repository, "add", "--all", ".")
-    options = ("--quiet", "--no-gpg-sign", "--allow-empty")
-    _git(repository, *nobody, "commit", *options, "--message", message)
+        nobody = ("-c", "user.name=sandbox", "-c", "user.email=sandbox@localhost")
+        names = nobody if by_nobody else ()
+        _git(sandbox, *names, "commit", *options, text=_listing(staged))
 
 
 def is_edited(sandbox: Path) -> bool:

@@ -22,6 +22,7 @@ from dvc.utils.flatten import flatten
 from pipeline.base.errors import UserError, for_people
 from pipeline.base.files import hex_digest
 from pipeline.base.parallel import cpu_workers
+from pipeline.data.tables import read_json
 from pipeline.params import read_yaml
 from tools.sandbox import DVC, PROJECT, RESULTS, merge, output, run
 
@@ -251,11 +252,6 @@ def reproduce(
             path.name: read_json(path) for path in sorted((place / "environment").glob("*.json"))
         },
     )
-
-
-def read_json(path: Path) -> Json:
-    """The object that a JSON file holds."""
-    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def read_committed(repository: Path, rev: str, path: str) -> Json:
