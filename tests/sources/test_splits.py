@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -93,6 +94,13 @@ def test_a_group_stays_together_and_each_split_has_one() -> None:
     assert counts["train"] > 0.5 * len(drawn)
 
 
+def test_large_groups_leave_one_in_train_whatever_the_shares() -> None:
+    drawn = [image for group in "abcd" for image in images(group, 5, group)]
+    drawn = [replace(image, label="rose") for image in drawn]
+    splits = draw_splits(drawn, Shares(val=0.49, test=0.49, seed=0), BOTH)
+    assert Counter(splits)["train"] == 5
+
+
 def test_one_group_of_all_classes_leaves_each_class_an_image_in_train() -> None:
     """Patients with images of several classes: the rare class is of one patient only."""
     drawn = [
@@ -112,6 +120,15 @@ def test_one_group_of_all_classes_leaves_each_class_an_image_in_train() -> None:
             assert "train" in of_class
         by_patient = {(image.group, split) for image, split in zip(drawn, splits, strict=True)}
         assert len(by_patient) == 10
+
+
+def test_a_class_that_is_the_smaller_part_of_its_groups_has_an_image_in_train() -> None:
+    for seed in range(20):
+        drawn = [Drawn("healthy", f"{number:064}", str(number // 2)) for number in range(20)]
+        drawn += [Drawn("rare", "ab" * 32, "3")]
+        splits = draw_splits(drawn, Shares(val=0.3, test=0.3, seed=seed), BOTH)
+        assert splits[-1] == "train"
+        assert splits[6] == splits[7] == "train"
 
 
 def test_what_the_data_have_is_not_drawn() -> None:

@@ -58,6 +58,7 @@ ROWS = [(f"{number:04}", breed) for number, breed in enumerate(BREEDS)]
             csv("image,file,y", *(f"{i if int(i) % 2 else '-'},{i},{b}" for i, b in ROWS)),
         ),
         ("x.csv", csv("what,who", *(f"{b},{i}.jpg" for i, b in ROWS))),
+        ("x.csv", csv("who,what,where", *(f"{i}.jpg,{b},here" for i, b in ROWS))),
         (
             "sample_labels.csv",
             csv(
@@ -93,6 +94,8 @@ def test_a_table_in_another_encoding_is_read() -> None:
 def test_labels_that_look_like_numbers_or_nothing_keep_their_text() -> None:
     content = csv("id,label", *(f"{i},{'NA' if b == 'collie' else '007'}" for i, b in ROWS))
     assert set(labels(read(content))) == {"NA", "007"}
+    rows = [{"file": i, "label": b} for i, b in ROWS]
+    assert labels(read(json.dumps(rows).replace('"collie"', "NaN", 1), "all.json"))[0] is None
 
 
 def test_split_and_group_columns_are_used_and_what_was_understood_is_said() -> None:
@@ -133,7 +136,7 @@ def test_what_a_table_does_not_name_and_what_is_not_there_are_counted_and_named(
 
 def test_images_of_the_same_name_are_told_apart_by_their_folders() -> None:
     names = ["a/1.jpg", "b/1.jpg", "a/2.jpg", "b/2.jpg"]
-    rows = ["a/1.jpg,x", "b/1.jpg,y", "a/2,x", "./b/2.jpg,y"]
+    rows = ["a/1.jpg,x", "D:/all/b/1.jpg,y", "a/2,x", "./b/2.jpg,y"]
     assert labels(read(csv("file,label", *rows), names=names)) == ["x", "x", "y", "y"]
     ambiguous = read(csv("file,label", "1.jpg,x", *rows[2:]), names=names)
     assert "named in a table, but not there (1): '1.jpg'" in ambiguous.notes

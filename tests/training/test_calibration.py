@@ -71,3 +71,4 @@ def test_a_model_is_sure_from_the_confidence_on_from_which_it_is_right_often_eno
     assert sure_from(confidence[:20], correct[:20], 0.8) == 0  # too few to tell
     by_luck = confidence > 0.95  # five right answers say nothing
     assert sure_from(confidence, by_luck, 0.8) == 1
+    assert sure_from(confidence, confidence > 0.805, 0.95) == pytest.approx(0.8)  # twenty do
