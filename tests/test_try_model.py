@@ -58,16 +58,21 @@ def no_space(monkeypatch: pytest.MonkeyPatch) -> None:
 def serving(page: Page) -> Iterator[int]:
     """A server of the page; its port."""
     with listen(0, page) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield server.server_address[1]
         server.shutdown()
         thread.join()
 
 
+@pytest.fixture(scope="module")
+def predictor(model: TrainedModel) -> Predictor:
+    return Predictor(model, CPU)
+
+
 @pytest.fixture
-def page(model: TrainedModel) -> Page:
-    return Page(Predictor(model, CPU), [])
+def page(predictor: Predictor) -> Page:
+    return Page(predictor, [])
 
 
 @pytest.fixture
@@ -114,12 +119,12 @@ GREY = (np.random.default_rng(0).uniform(0, 0.9, (40, 70)) * 65535).astype(np.ui
 
 @pytest.mark.parametrize("encoded", [jpeg(0), turned(), png(CLEAR), png(GREY)])
 def test_answers_are_those_of_predict(
-    model: TrainedModel, port: int, tmp_path: Path, encoded: bytes
+    predictor: Predictor, port: int, tmp_path: Path, encoded: bytes
 ) -> None:
     """Whatever an image is like: the page sends the bytes of its file."""
     path = tmp_path / "image"
     path.write_bytes(encoded)
-    (expected,) = Predictor(model, CPU).answers([path])
+    (expected,) = predictor.answers([path])
     status, answer = ask(port, f"/answer?name={quote('mon été.jpg')}", encoded)
     assert status == 200
     assert answer["name"] == "mon été.jpg"
@@ -283,7 +288,7 @@ def finished(model: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def test_examples_are_test_images_of_the_run_around_the_model(
-    finished: Path, model: TrainedModel, no_space: None
+    finished: Path, model: TrainedModel, predictor: Predictor, no_space: None
 ) -> None:
     examples = find_examples(finished / "models" / "fine_tuning.safetensors", model)
     index = pd.read_csv(finished / "data" / "raw" / "index.csv")
@@ -294,12 +299,16 @@ def test_examples_are_test_images_of_the_run_around_the_model(
     assert all(labels[example.name] == example.class_name for example in examples)
     exported = find_examples(finished / "exported" / "fine_tuning" / "model.safetensors", model)
     assert exported == examples
-    with serving(Page(Predictor(model, CPU), examples)) as port:
+    with serving(Page(predictor, examples)) as port:
         assert ask(port, "/example?number=2") == (200, examples[2].encoded)
 
 
 def test_a_page_without_examples(
-    finished: Path, model: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path,
+    model: TrainedModel,
+    page: Page,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """No run, or another one, is no reason to show no page."""
     assert find_examples(tmp_path / "models" / "x.safetensors", model) == []
@@ -308,18 +317,18 @@ def test_a_page_without_examples(
     path = finished / "models" / "fine_tuning.safetensors"
     assert find_examples(path, TrainedModel(model.network, other)) == []
     assert "has other classes than the model" in capsys.readouterr().out
-    assert b"Test images" not in Page(Predictor(model, CPU), []).html
+    assert b"Test images" not in page.html
 
 
 def test_a_browser_answers_and_names_a_broken_file(
-    finished: Path, model: TrainedModel, browser: Any, tmp_path: Path, no_space: None
+    finished: Path, predictor: Predictor, browser: Any, tmp_path: Path, no_space: None
 ) -> None:
     """Nothing scrolls sideways on a phone, and nothing is asked of another machine."""
     files = {"noise.jpg": jpeg(3), "broken.jpg": BROKEN, "empty.jpg": b""}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    expected = Predictor(model, CPU).answer(Path("noise.jpg"), files["noise.jpg"])
-    examples = find_examples(finished / "models" / "fine_tuning.safetensors", model)
+    expected = predictor.answer(Path("noise.jpg"), files["noise.jpg"])
+    examples = find_examples(finished / "models" / "fine_tuning.safetensors", predictor.model)
 
     def text(name: str) -> str:
         return str(browser.find_element("id", name).text)
@@ -333,7 +342,7 @@ def test_a_browser_answers_and_names_a_broken_file(
     def choose(name: str) -> None:
         browser.find_element("id", "file").send_keys(str(tmp_path / name))
 
-    with serving(Page(Predictor(model, CPU), examples)) as port:
+    with serving(Page(predictor, examples)) as port:
         for width in (1200, 390):
             set_width(browser, width)
             requests(browser)

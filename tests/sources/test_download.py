@@ -403,6 +403,7 @@ def test_without_a_network_every_file_is_named_and_brought_files_are_taken(
     assert not (experiment / "downloads").exists()
 
 
+@pytest.mark.pipeline
 def test_one_bad_file_leaves_the_others_and_nothing_of_itself(tmp_path: Path, run: Run) -> None:
     """Under DVC, which does not download again what has arrived."""
     source = tmp_path / "source"
