@@ -19,11 +19,12 @@ from pipeline.data.raw import ARCHIVE, RawData, read_classes, read_index, write_
 from pipeline.models.networks import pretrained_network, read_backbone
 from pipeline.params import Params, load_params
 from pipeline.sources.flowers102 import VARIABLES
+from tools.pretrain import DEMO
 from tools.sandbox import DVC, environment, merge, update
 
 RAW = Path("data/raw")
 TILES = 4  # times 125 pixels: the short side of the photographs of Flowers-102
-EVERY = 4  # image gives its statistics to the drawn backbone
+EVERY = 4  # image gives its statistics to the backbone of the demo
 
 
 def set_up(directory: Path, reduced: dict[str, Any], changes: dict[str, Any]) -> Path:
@@ -45,8 +46,6 @@ def make_raw(directory: Path, changes: dict[str, Any]) -> Params:
     update(directory, changes)
     params = load_params(directory / "params.yaml")
     stages = ["images"]
-    if params.draw.backbone:
-        stages.append("draw@backbone")
     if "backbone" in params.download:
         stages.append("download@backbone")
     command = [*DVC, "repro", "--quiet", *stages]
@@ -72,7 +71,7 @@ def write_flowers(folder: Path, raw: Path) -> None:
 
 
 def draw_reduced(directory: Path, changes: dict[str, Any]) -> dict[str, Any]:
-    """Draw the images and the backbone of ``changes``, and tile the images.
+    """Draw the images of ``changes`` and tile them; adapt the backbone of the demo to them.
 
     The statistics of the backbone's BatchNorm layers are taken again from every EVERY-th image:
     those of ImageNet suit photographs of flowers, those of the small squares on which this backbone
@@ -105,12 +104,12 @@ def draw_reduced(directory: Path, changes: dict[str, Any]) -> dict[str, Any]:
     write_raw(large, RawData(tiled, index, read_classes(small)))
 
     network = params.backbone.network
-    backbone = pretrained_network(network, read_backbone(directory / params.backbone.path))
+    backbone = pretrained_network(network, read_backbone(DEMO))
     update_bn(torch.stack(views).split(BATCH), backbone)
     adapted = directory / "adapted.pth"
     torch.save(backbone.state_dict(), adapted)
     return changes | {
-        "draw": {"images": None, "backbone": None},
+        "draw": {"images": None},
         "images": {"source": "indexed", "path": str(large)},
         "backbone": {"network": network, "path": str(adapted)},
     }

@@ -73,30 +73,10 @@ class DrawnImages(Section):
     size: Side
 
 
-class DrawnBackbone(Section):
-    network: str
-    seed: Seed
-    species: Annotated[int, Field(strict=True, ge=2)]
-    images_per_species: Count
-    size: Side
-    crop: Side
-    epochs: Count
-    batch_size: Annotated[int, Field(strict=True, ge=2)]
-    learning_rate: Rate
-    threads: Threads
-
-    @model_validator(mode="after")
-    def crop_fits(self) -> "DrawnBackbone":
-        if self.crop > self.size:
-            raise ValueError(f"crop = {self.crop} must not be larger than size = {self.size}")
-        return self
-
-
 class Draw(Section):
-    """Both keys may be left out: `draw: {}` draws nothing."""
+    """`draw: {}` draws nothing."""
 
     images: DrawnImages | None = None
-    backbone: DrawnBackbone | None = None
 
 
 class Shares(Section):

@@ -158,7 +158,7 @@ def main() -> int:
     faults: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="faults-") as temporary:
         undisturbed = Path(temporary) / "undisturbed"
-        update(undisturbed, merge(TINY, {"threads": 2, "draw": {"backbone": {"threads": 2}}}))
+        update(undisturbed, merge(TINY, {"threads": 2}))
         start = time.monotonic()
         Attack(undisturbed, chance, 0.0).run(0)
         seconds = time.monotonic() - start

@@ -187,7 +187,7 @@ def forecast(params: Params, images: Survey, speed: "Speed", start: float) -> Ne
         work.evaluate(recipe, speed.rates[name])
 
     raw = images.size + ENTRY * images.count
-    has_backbone = "backbone" in params.download or params.draw.backbone is not None
+    has_backbone = "backbone" in params.download
     models = speed.weights * (len(recipes) + has_backbone)
     # Twice: in the workspace and in DVC's cache. And the checkpoint of a training: Adam's moments.
     disk = 2 * (raw + models) + 3 * speed.weights + REPORT

@@ -160,7 +160,7 @@ def changes_for(images: Path, backbone: Path | None = None) -> dict[str, Any]:
     not_needed = [name for name in params["download"] if name != "backbone" or backbone]
     changes: dict[str, Any] = {
         "download": dict.fromkeys(not_needed),
-        "draw": dict.fromkeys(("images", "backbone")),
+        "draw": {"images": None},
         "images": section,
         "published": dict.fromkeys(params["published"]),
         "dataset": {"name": name_of(images), "url": "", "license": "unknown", "terms": ""},

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from pipeline.data.archive import Archive
 from pipeline.data.images import decode
 from pipeline.data.raw import RawData, write_raw
-from pipeline.params import DrawnBackbone, DrawnImages, Images, Shares
+from pipeline.params import DrawnImages, Images, Shares
 from pipeline.sources import indexed
 from pipeline.sources.drawn import draw_image, draw_species, write_images
-from pipeline.sources.drawn_backbone import pretrain
 from tools.sandbox import PROJECT
 
 PARAMS = DrawnImages(
@@ -88,29 +86,6 @@ def test_flowers_look_as_they_always_did(species: tuple[int, int]) -> None:
     image = draw_image(draw_species(1, species[0]), random, 64, 64)
     parts = Image.fromarray(image).convert("L").resize((4, 4), Image.Resampling.BOX)
     np.testing.assert_allclose(np.asarray(parts).astype(int), BRIGHTNESS[species], atol=1)
-
-
-def test_pretraining_depends_on_its_seed_alone() -> None:
-    """With a network that has dropout, and nine images in batches of four, so one is left over."""
-    params = DrawnBackbone(
-        network="mobilenet_v3_small",
-        seed=0,
-        species=3,
-        images_per_species=3,
-        size=36,
-        crop=32,
-        epochs=1,
-        batch_size=4,
-        learning_rate=1e-3,
-        threads=1,
-    )
-    states = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        states.append(pretrain(params, torch.device("cpu")))
-    assert states[0].keys() == states[1].keys()
-    for name, value in states[0].items():
-        assert torch.equal(value, states[1][name])
 
 
 def test_drawing_images_does_not_import_torch() -> None:

@@ -214,7 +214,6 @@ def leaves_below(params: dict[str, Any], keys: set[str]) -> set[str]:
 
 NAMES = [
     "draw@images",
-    "draw@backbone",
     "images",
     "explore",
     "train@fine_tuning",

@@ -25,7 +25,7 @@ PACKAGES = [
     "export",
 ]
 # torch takes seconds to import. Nothing else imports it: not the report, and not the images.
-IMPORT_TORCH = {"draw@backbone", "evaluate", "explain", "explore", "export", "train"}
+IMPORT_TORCH = {"evaluate", "explain", "explore", "export", "train"}
 OF_SEVERAL_PROCESSES = {"pipeline/base/launch.py", "pipeline/compute/processes.py"}
 
 
@@ -40,7 +40,7 @@ def test_these_stages_import_torch() -> None:
 def test_these_stages_imported_torch_in_a_run(project: Path) -> None:
     """The record of a stage's environment says what torch found, if it was imported."""
     for path in (project / "environment").iterdir():
-        stage = path.stem.replace("draw-", "draw@").partition("-")[0]
+        stage = path.stem.partition("-")[0]
         assert ("cpu_capability" in read_yaml(path)) == (stage in IMPORT_TORCH), stage
 
 

@@ -184,7 +184,7 @@ def test_results_come_back_from_the_cache_of_dvc(copy: Path, run: Run) -> None:
             "params.yaml: approaches has no 'bogus'; it has feature_extraction, fine_tuning",
         ),
         ("download bogus", "params.yaml: download has no 'bogus'; it has nothing"),
-        ("draw bogus", "params.yaml: draw has no 'bogus'; it can have images and backbone"),
+        ("draw bogus", "params.yaml: draw has no 'bogus'; it can have images"),
     ],
 )
 def test_a_stage_that_does_not_exist_is_answered_with_those_that_do(

@@ -13,7 +13,6 @@ from dvc.repo import Repo
 from pipeline.params import read_yaml
 from tools.sandbox import PROJECT
 
-DRAW = {"draw@images", "draw@backbone"}
 TRAIN = {"train@feature_extraction", "train@fine_tuning"}
 EVALUATE = {"evaluate@feature_extraction", "evaluate@fine_tuning"}
 NETWORK = {"explore", *TRAIN, *EVALUATE, "explain"}  # stages that compute with a network
@@ -31,13 +30,13 @@ FILES: dict[str, set[str]] = {
     "stages/_inputs.py": NETWORK,
     "stages/train.py": TRAIN,
     "pipeline/data/archive.py": {"images", *NETWORK, "report"},
-    "pipeline/data/raw.py": {*DRAW, "images", *NETWORK, "report"},
+    "pipeline/data/raw.py": {"draw@images", "images", *NETWORK, "report"},
     "pipeline/data/images.py": {"images", *NETWORK, "report"},
     "pipeline/data/views.py": {*NETWORK, "report"},
     "pipeline/sources/download.py": {"images"},
     "pipeline/sources/flowers102.py": {"images"},
-    "pipeline/sources/drawn.py": {*DRAW, "images"},
-    "pipeline/compute/device.py": {*DRAW, *NETWORK},
+    "pipeline/sources/drawn.py": {"draw@images", "images"},
+    "pipeline/compute/device.py": NETWORK,
     "pipeline/models/frozen.py": NETWORK,
     "pipeline/training/fit.py": NETWORK - {"explain"},
     "pipeline/training/calibration.py": NETWORK - {"explain"} | {"report"},
@@ -51,7 +50,6 @@ FILES: dict[str, set[str]] = {
 
 PARAMS: dict[str, set[str]] = {
     "draw.images.seed": {"draw@images"},
-    "draw.backbone.epochs": {"draw@backbone"},
     "images.split.seed": {"images"},
     "threads": {*NETWORK, "report"},
     "sure": TRAIN,

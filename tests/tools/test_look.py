@@ -24,7 +24,7 @@ def test_a_page_says_what_to_check_and_training_begins_where_it_ends(
     shutil.copy(red / "0.png", red / "copy.png")
     shutil.move(blue / "7.png", red / "wrong.png")
 
-    backbone = str(copy / "data" / "drawn" / "backbone")
+    backbone = str(copy / "tests" / "backbone.safetensors")
     result = run(copy, "tools.look", str(images), backbone)
     assert result.returncode == 0, result.stdout
     assert "Running stage 'train@" not in result.stdout

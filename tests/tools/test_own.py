@@ -38,7 +38,7 @@ def test_a_folder_of_images_becomes_a_comparison(copy: Path, run: Run) -> None:
     write_images(images)
     (images / "list.txt").write_text("not an image")
 
-    backbone = str(copy / "data" / "drawn" / "backbone")
+    backbone = str(copy / "tests" / "backbone.safetensors")
     result = run(copy, "tools.own", str(images), backbone)
     assert result.returncode == 0, result.stdout
     said, _, done = result.stdout.partition("Running stage")
