@@ -34,8 +34,9 @@ def changed(params: Params, section: str, **values: Any) -> Params:
 
 @pytest.fixture
 def folder(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The data of the finished run and a copy of its cache; the current folder."""
-    (tmp_path / "data").symlink_to(project / "data")
+    """The data and backbone of the finished run, a copy of its cache; the current folder."""
+    for name in ("data", "tests"):
+        (tmp_path / name).symlink_to(project / name)
     shutil.copytree(project / ".cache", tmp_path / ".cache")
     (tmp_path / "report").mkdir()
     shutil.copy(project / "report" / "left_out.csv", tmp_path / "report")

@@ -14,7 +14,7 @@ from pipeline.data.raw import ARCHIVE, read_classes, read_index
 from pipeline.params import Params, read_yaml
 from tests.stages.in_process import run_stages
 
-READS = ("data", "evaluation", "models", "per_class", "predictions", "report")
+READS = ("data", "evaluation", "models", "per_class", "predictions", "report", "tests")
 
 
 @pytest.fixture(scope="module")
