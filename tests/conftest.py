@@ -26,6 +26,7 @@ from tools.sandbox import PROJECT, RESULTS, commit, environment, output, update
 # place of ResNet18's 11 million. It takes 40 s on 2 cores, most of it to start Python. On one
 # thread, as tests run side by side.
 NETWORK = "shufflenet_v2_x0_5"
+BACKBONE = "tests/backbone.safetensors"  # by python -m tests.pretrain
 TINY: dict[str, Any] = {
     "download": dict.fromkeys(("archive", "labels", "splits", "backbone")),
     "draw": {
@@ -39,7 +40,7 @@ TINY: dict[str, Any] = {
         },
     },
     "images": {"source": "indexed", "path": "data/drawn/images"},
-    "backbone": {"network": NETWORK, "path": "tests/backbone.safetensors"},
+    "backbone": {"network": NETWORK, "path": BACKBONE},
     "threads": 1,
     "train": {"resize": 36, "crop": 32, "epochs": 2, "batch_size": 8},
     "approaches": {"fine_tuning": {"learning_rates": {"layer4": None, "conv5": 1.0e-3}}},
@@ -180,6 +181,8 @@ def add_demo(project: Path) -> Path:
             shutil.copyfile(PROJECT / name, project / name, follow_symlinks=False)
     demo = project / "demo"
     shutil.copyfile(project / "params.yaml", demo / "params.yaml")
+    (demo / "tests").mkdir()
+    shutil.copyfile(project / BACKBONE, demo / BACKBONE)
     if (project / "dvc.lock").exists():
         shutil.copytree(project / "environment", demo / "environment")
         for name in ("curves.csv", "dvc.lock", "metrics.json"):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.base.errors import UserError
-from tests.conftest import Run
+from tests.conftest import BACKBONE, Run
 from tests.report.test_page import Checked
 from tests.tools.test_own import COLOURS, write_images
 from tools.look import main
@@ -24,7 +24,7 @@ def test_a_page_says_what_to_check_and_training_begins_where_it_ends(
     shutil.copy(red / "0.png", red / "copy.png")
     shutil.move(blue / "7.png", red / "wrong.png")
 
-    backbone = str(copy / "tests" / "backbone.safetensors")
+    backbone = str(copy / BACKBONE)
     result = run(copy, "tools.look", str(images), backbone)
     assert result.returncode == 0, result.stdout
     assert "Running stage 'train@" not in result.stdout

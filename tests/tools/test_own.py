@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.base.errors import UserError
 from pipeline.params import Params, read_yaml
-from tests.conftest import Run
+from tests.conftest import BACKBONE, Run
 from tools.own import EFFORTS, changes_for, changes_of, main, moves, reasons, rows_of
 from tools.sandbox import PROJECT, layer, merge
 
@@ -38,7 +38,7 @@ def test_a_folder_of_images_becomes_a_comparison(copy: Path, run: Run) -> None:
     write_images(images)
     (images / "list.txt").write_text("not an image")
 
-    backbone = str(copy / "tests" / "backbone.safetensors")
+    backbone = str(copy / BACKBONE)
     result = run(copy, "tools.own", str(images), backbone)
     assert result.returncode == 0, result.stdout
     said, _, done = result.stdout.partition("Running stage")
