@@ -19,7 +19,7 @@ from pipeline.data.raw import ARCHIVE, RawData, read_classes, read_index, write_
 from pipeline.models.networks import pretrained_network, read_backbone
 from pipeline.params import Params, load_params
 from pipeline.sources.flowers102 import VARIABLES
-from tools.pretrain import DEMO
+from tools.pretrain import DEMO_BACKBONE
 from tools.sandbox import DVC, environment, merge, update
 
 RAW = Path("data/raw")
@@ -104,7 +104,7 @@ def draw_reduced(directory: Path, changes: dict[str, Any]) -> dict[str, Any]:
     write_raw(large, RawData(tiled, index, read_classes(small)))
 
     network = params.backbone.network
-    backbone = pretrained_network(network, read_backbone(DEMO))
+    backbone = pretrained_network(network, read_backbone(DEMO_BACKBONE))
     update_bn(torch.stack(views).split(BATCH), backbone)
     adapted = directory / "adapted.pth"
     torch.save(backbone.state_dict(), adapted)

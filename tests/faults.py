@@ -25,7 +25,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import hex_digest
 from pipeline.params import read_yaml
 from tests.conftest import TINY
-from tools.sandbox import DVC, environment, merge, update
+from tools.sandbox import DVC, environment, update
 
 # A scheduler or a power cut, a shutdown, a terminal, and a system that is out of memory.
 ALL = ("SIGKILL", "SIGTERM", "SIGINT")
@@ -158,7 +158,7 @@ def main() -> int:
     faults: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="faults-") as temporary:
         undisturbed = Path(temporary) / "undisturbed"
-        update(undisturbed, merge(TINY, {"threads": 2}))
+        update(undisturbed, TINY | {"threads": 2})
         start = time.monotonic()
         Attack(undisturbed, chance, 0.0).run(0)
         seconds = time.monotonic() - start

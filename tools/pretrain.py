@@ -1,6 +1,6 @@
 """Make demo/backbone.safetensors again: a ResNet18 pretrained on drawn species.
 
-Usage: python -m tools.pretrain (seven minutes on 2 CPU cores)
+Usage: python -m tools.pretrain (six minutes on 2 CPU cores)
 
 The file lies in the repository, because training from random weights amplifies rounding: each CPU
 would get a backbone of its own, and the demo other accuracies.
@@ -56,7 +56,7 @@ class Settings:
     threads: int
 
 
-DEMO = PROJECT / "demo" / "backbone.safetensors"
+DEMO_BACKBONE = PROJECT / "demo" / "backbone.safetensors"
 # Other species than the demo's: another seed.
 SETTINGS = Settings(
     network="resnet18",
@@ -181,4 +181,4 @@ class _Batches:
 
 if __name__ == "__main__":
     with for_people():
-        write_backbone(DEMO, SETTINGS)
+        write_backbone(DEMO_BACKBONE, SETTINGS)
