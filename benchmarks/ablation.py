@@ -42,9 +42,8 @@ PARTS = {  # settings of an approach that go together
     "more layers, learning rates": ["learning_rates"],
     "cosine, warm-up": ["schedule", "warm_up"],
     "label smoothing": ["label_smoothing"],
-    "weight decay": ["weight_decay"],
-    "resized crop": ["resized_crop"],
-    "larger images": ["resize", "crop"],
+    "larger images": ["resize", "crop", "train_crop"],
+    "larger squares in evaluation": ["train_crop"],
 }
 
 
@@ -58,19 +57,16 @@ class Variant(NamedTuple):
 
 def variants(strong: Approach) -> list[Variant]:
     """All that are compared, the strong ones first."""
-    small_crop = {"size": 224, "scale": strong["resized_crop"]["scale"]}
     rows = [Variant("strong", UNCHANGED, strong)]
     for part, keys in PARTS.items():
         without = {key: value for key, value in strong.items() if key not in keys}
         without |= {key: ARTICLE[key] for key in keys if key in ARTICLE}
-        if part == "larger images":
-            without["resized_crop"] = small_crop
         rows.append(Variant("strong", f"without {part}", without))
     rows.append(Variant("article", UNCHANGED, ARTICLE))
     for part, keys in PARTS.items():
         with_part = ARTICLE | {key: strong[key] for key in keys}
-        if part == "resized crop":
-            with_part["resized_crop"] = small_crop
+        if keys == ["train_crop"]:
+            with_part |= {"crop": ARTICLE["resize"], "train_crop": ARTICLE["crop"]}
         rows.append(Variant("article", f"with {part}", with_part))
     return rows
 

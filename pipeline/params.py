@@ -145,11 +145,6 @@ def is_colour(mean: list[float]) -> bool:
     return all(0 <= channel <= 1 for channel in mean)
 
 
-class ResizedCrop(Section):
-    size: Side
-    scale: Annotated[float, Field(strict=True, gt=0, le=1)]
-
-
 class Settings(Section):
     """What an approach may say for itself; what it does not say, `train` says."""
 
@@ -158,17 +153,21 @@ class Settings(Section):
     crop: Side
     fit: Fit
     flip: Fraction
-    resized_crop: ResizedCrop | None
+    train_crop: Side | None
     flip_averaging: Annotated[bool, Field(strict=True)]
     precision: Precision
     epochs: Count
     batch_size: BatchSize
-    weight_decay: Fraction
     schedule: Schedule
     warm_up: Epochs
     label_smoothing: Fraction
     class_weights: ClassWeights
     keep: Keep
+
+    @property
+    def training_side(self) -> int:
+        """Of the squares that training sees, pixels; ``crop`` is that of evaluation's."""
+        return self.train_crop or self.crop
 
 
 class Train(Settings):
@@ -185,10 +184,9 @@ class Recipe(Train):
     def fits_together(self) -> "Recipe":
         if self.crop > self.resize:
             raise ValueError(f"crop = {self.crop} must not be larger than resize = {self.resize}")
-        if self.resized_crop and self.resized_crop.size > self.resize:
+        if self.training_side > self.resize:
             raise ValueError(
-                f"resized_crop.size = {self.resized_crop.size} must not be larger than "
-                f"resize = {self.resize}"
+                f"train_crop = {self.train_crop} must not be larger than resize = {self.resize}"
             )
         if self.warm_up >= self.epochs:
             raise ValueError(f"warm_up = {self.warm_up} must be less than epochs = {self.epochs}")
@@ -196,7 +194,7 @@ class Recipe(Train):
 
     def has_views_of(self, other: "Recipe") -> bool:
         """Whether a frozen beginning gives the same outputs in both recipes, as far as it goes."""
-        settings = {"initial", "resize", "crop", "fit", "flip", "resized_crop", "precision"}
+        settings = {"initial", "resize", "crop", "fit", "flip", "train_crop", "precision"}
         return self.model_dump(include=settings) == other.model_dump(include=settings)
 
 
@@ -209,12 +207,11 @@ class Approach(Section):
     crop: Side | None = None
     fit: Fit | None = None
     flip: Fraction | None = None
-    resized_crop: ResizedCrop | None = None
+    train_crop: Side | None = None
     flip_averaging: Annotated[bool, Field(strict=True)] | None = None
     precision: Precision | None = None
     epochs: Count | None = None
     batch_size: BatchSize | None = None
-    weight_decay: Fraction | None = None
     schedule: Schedule | None = None
     warm_up: Epochs | None = None
     label_smoothing: Fraction | None = None

@@ -24,7 +24,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from pipeline.base.errors import UserError, for_people, listed, print_note
@@ -35,7 +34,7 @@ from pipeline.data.images import central_square
 from pipeline.data.raw import ARCHIVE, INDEX, read_classes, read_index
 from pipeline.models.files import TrainedModel, load_model
 from pipeline.predict import Answer, Predictor
-from pipeline.report.html import data_url, small
+from pipeline.report.html import data_url, render, small
 from pipeline.sources.files import SUFFIXES
 
 PORT = 7860  # where a Hugging Face Space listens
@@ -100,16 +99,8 @@ class Page:
 
 def _render(model: TrainedModel, examples: Sequence[Example]) -> bytes:
     """The page, in the look of the report."""
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("pipeline"), PackageLoader("pipeline.report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("try_model.html")
-    page = template.render(header=model.header, examples=examples, largest=LARGEST)
-    return page.encode()
+    values = {"header": model.header, "examples": examples, "largest": LARGEST}
+    return render("try_model.html", **values).encode()
 
 
 def _picture(image: np.ndarray) -> str:

@@ -67,8 +67,7 @@ def open_views(
     pixels = Pixels(archive, images, preprocessing, open_cache(runtime), workers)
     if recipe is None:
         return Views(pixels, device)
-    crop = recipe.resized_crop
-    augmentation = Augmentation(recipe.seed, recipe.flip, (crop.size, crop.scale) if crop else None)
+    augmentation = Augmentation(recipe.seed, recipe.flip, recipe.training_side)
     return Views(pixels, device, augmentation)
 
 

@@ -70,7 +70,7 @@ def main(params: Params) -> None:
 
     # The backbone's own classes for the first training image.
     network = pretrained_network(backbone.network, read_backbone(Path(backbone.path))).to(device)
-    dry_run(network.requires_grad_(False), recipe.crop, "backbone.network")
+    dry_run(network.requires_grad_(False), recipe.crop, "backbone.network", "train.crop")
     views["train"].prepare()
     with torch.inference_mode():
         first = network(views["train"].batch(np.array([0]), EVALUATION))[0].cpu()

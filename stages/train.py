@@ -38,7 +38,9 @@ def main(params: Params, name: str) -> None:
     model = new_network(backbone.network, state, len(classes), recipe.seed).to(device)
     rates = resolve_learning_rates(model, recipe.learning_rates, f"{key}.learning_rates")
     network = PartlyTrained(model, rates, key)
-    dry_run(model, recipe.crop, key)
+    dry_run(model, recipe.crop, key, "crop")
+    if recipe.train_crop:
+        dry_run(model, recipe.train_crop, key, "train_crop")
     others = trained_by_others(params, recipe, model)
     frozen = frozen_beginning(model, rates, others, recipe, device)
     rest = section(model, frozen.end, None)

@@ -26,7 +26,7 @@ from tests.conftest import jpeg, write_archive
 
 CPU = torch.device("cpu")
 PREPROCESSING = Preprocessing(resize=20, crop=16, mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.25])
-AUGMENTATION = Augmentation(seed=0, flip=0.5)
+AUGMENTATION = Augmentation(seed=0, flip=0.5, side=PREPROCESSING.crop)
 CLASSES = 3
 COUNTS = {"train": 21, "val": 12, "test": 9}  # images
 HEAD = {"fc": 1e-2}
@@ -72,12 +72,11 @@ def small_recipe(learning_rates: Mapping[str, float] = HEAD, **changes: Any) -> 
         "crop": PREPROCESSING.crop,
         "fit": PREPROCESSING.fit,
         "flip": AUGMENTATION.flip,
-        "resized_crop": None,
+        "train_crop": None,
         "flip_averaging": False,
         "precision": "fp32",
         "epochs": 2,
         "batch_size": 8,
-        "weight_decay": 0.0,
         "schedule": "constant",
         "warm_up": 0,
         "label_smoothing": 0.0,
@@ -159,8 +158,7 @@ def small_training(
     rest = section(network.whole, beginning.end, None)
     network.trainable_part = set_precision(rest, recipe.precision, CPU)
     split = images.splits["train"]
-    crop = recipe.resized_crop
-    augmentation = Augmentation(recipe.seed, recipe.flip, (crop.size, crop.scale) if crop else None)
+    augmentation = Augmentation(recipe.seed, recipe.flip, recipe.training_side)
     rows = limit_images_per_class(split.ids, split.labels, recipe.images_per_class, recipe.seed)
     train = images.views("train", cache, augmentation, recipe.fit)
     val = images.views("val", cache, None, recipe.fit)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.base.errors import UserError
-from pipeline.params import Approach, Params, ResizedCrop, load_params, read_yaml
+from pipeline.params import Approach, Params, load_params, read_yaml
 from tests.conftest import TINY
 from tools.sandbox import PROJECT, merge
 
@@ -35,9 +35,9 @@ def test_defaults_are_the_published_experiment() -> None:
     assert params.backbone.mean == [0.485, 0.456, 0.406]
     assert params.backbone.std == [0.229, 0.224, 0.225]
     train = params.train
-    assert (train.resize, train.crop, train.flip, train.resized_crop) == (256, 224, 0.5, None)
+    assert (train.resize, train.crop, train.train_crop, train.flip) == (256, 224, None, 0.5)
     assert (train.epochs, train.batch_size, train.schedule) == (15, 32, "constant")
-    assert (train.weight_decay, train.label_smoothing, train.warm_up) == (0, 0, 0)
+    assert (train.label_smoothing, train.warm_up) == (0, 0)
     assert (train.fit, train.class_weights) == ("crop", "none")
     rates = {name: approach.learning_rates for name, approach in params.approaches.items()}
     assert rates == {
@@ -84,25 +84,24 @@ def test_an_approach_says_what_differs_and_train_the_rest(tmp_path: Path) -> Non
     assert same.learning_rates == {"layer4": 1e-4, "fc": 1e-3}
     strong = params.approaches["strong_fine_tuning"].recipe(params.train)
     assert (strong.resize, strong.crop, strong.epochs, strong.precision) == (320, 320, 40, "bf16")
-    assert strong.resized_crop == ResizedCrop(size=288, scale=0.35)
+    assert (strong.training_side, same.training_side) == (256, 224)
     assert (strong.seed, strong.flip, strong.batch_size) == (0, 0.5, 32)
-    zero = Approach(learning_rates={"fc": 1e-3}, flip=0.0, weight_decay=0.0)
-    train = params.train.model_copy(update={"weight_decay": 0.5})
-    assert (zero.recipe(train).flip, zero.recipe(train).weight_decay) == (0, 0)
+    zero = Approach(learning_rates={"fc": 1e-3}, flip=0.0, label_smoothing=0.0)
+    train = params.train.model_copy(update={"label_smoothing": 0.5})
+    assert (zero.recipe(train).flip, zero.recipe(train).label_smoothing) == (0, 0)
 
 
 def test_an_approach_may_say_null_where_train_may(tmp_path: Path) -> None:
     def load_with(line: str) -> Params:
-        crop = "resized_crop: {size: 224, scale: 0.35}  #"
-        text = (PROJECT / "params.yaml").read_text().replace("resized_crop: null  ", crop)
+        text = (PROJECT / "params.yaml").read_text().replace("train_crop: null", "train_crop: 192")
         text = text.replace("fine_tuning:  ", f"fine_tuning:\n    {line}\n   ", 1)
         (tmp_path / "params.yaml").write_text(text)
         return load_params(tmp_path / "params.yaml")
 
-    params = load_with("resized_crop: null")
+    params = load_with("train_crop: null")
     recipes = {name: approach.recipe(params.train) for name, approach in params.approaches.items()}
-    assert recipes["feature_extraction"].resized_crop == ResizedCrop(size=224, scale=0.35)
-    assert recipes["fine_tuning"].resized_crop is None
+    assert recipes["feature_extraction"].training_side == 192
+    assert recipes["fine_tuning"].training_side == 224
     with pytest.raises(UserError, match=r"approaches\.fine_tuning\.epochs: .*valid integer"):
         load_with("epochs: null")
 
@@ -111,14 +110,14 @@ def test_an_approach_may_say_null_where_train_may(tmp_path: Path) -> None:
     ("change", "is_shared"),
     [
         ({"learning_rates": {"fc": 1.0}}, True),
-        ({"epochs": 3, "batch_size": 8, "schedule": "cosine", "weight_decay": 0.1}, True),
+        ({"epochs": 3, "batch_size": 8, "schedule": "cosine", "warm_up": 1}, True),
         ({"initial": "random"}, False),
         ({"resize": 300}, False),
         ({"crop": 200}, False),
         ({"fit": "pad"}, False),
         ({"class_weights": "balanced"}, True),
         ({"flip": 0.25}, False),
-        ({"resized_crop": {"size": 224, "scale": 0.5}}, False),
+        ({"train_crop": 200}, False),
         ({"precision": "bf16"}, False),
     ],
 )
@@ -224,8 +223,8 @@ def approach(**changes: Any) -> dict[str, Any]:
         ({"train": {"crop": 300}}, r"fine_tuning: crop = 300 must not be larger than resize = 256"),
         (approach(resize=200), r"fine_tuning: crop = 224 must not be larger than resize = 200"),
         (
-            approach(resized_crop={"size": 257, "scale": 0.5}),
-            r"fine_tuning: resized_crop\.size = 257 must not be larger than resize = 256",
+            approach(train_crop=257),
+            r"fine_tuning: train_crop = 257 must not be larger than resize = 256",
         ),
         (
             approach(fit="pad") | {"backbone": {"mean": [0.5, -0.1, 0.5]}},

@@ -240,11 +240,12 @@ class Work:
 
     def train(self, recipe: Recipe, rates: "Rates") -> None:
         """All epochs of an approach, each with its validation."""
-        validation = self.counts.others / 2
+        others = self.counts.others * rates.larger
+        validation = others / 2
         for part in rates.parts:
             is_new = part.name not in self._kept
             epochs = max(0.0, recipe.epochs - self._kept.get(part.name, 0.0))
-            size = part.values * (epochs * self.counts.train + is_new * self.counts.others)
+            size = part.values * (epochs * self.counts.train + is_new * others)
             share = min(1.0, (self.limit - self.stored) / size) if size else 1.0
             self.stored += share * size
             self._kept[part.name] = self._kept.get(part.name, 0.0) + share * epochs
@@ -261,6 +262,7 @@ class Work:
         for part in rates.parts:
             is_known = part.name in self._evaluated and not recipe.flip_averaging
             seconds += 0 if is_known and self.limit else part.seconds
+        seconds *= rates.larger
         self.seconds += self.counts.others * seconds * (2 if recipe.flip_averaging else 1)
 
 

@@ -48,16 +48,18 @@ class PartRate:
 
 @dataclass(frozen=True)
 class Rates:
-    """What an approach takes for an image, in seconds.
+    """What an approach takes for an image of training, in seconds.
 
     Attributes:
         step: to train what is not frozen: forwards, backwards, and its share of an update.
         rest: to evaluate what is not frozen.
+        larger: pixels of an image of evaluation, for each of one of training.
     """
 
     parts: list[PartRate]
     step: float
     rest: float
+    larger: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -124,15 +126,17 @@ def _rates(params: Params, recipe: Recipe, device: torch.device) -> Rates:
     network.trainable_part.to(memory_format=torch.channels_last)
 
     count = CHUNK_CPU * params.threads
-    inputs = torch.rand(count, 3, recipe.crop, recipe.crop, device=device)
+    side = recipe.training_side
+    inputs = torch.rand(count, 3, side, side, device=device)
     inputs = inputs.to(memory_format=torch.channels_last)
-    views = f"{recipe.initial} {recipe.resize} {recipe.crop} {recipe.flip} {recipe.resized_crop}"
+    views = f"{recipe.initial} {recipe.resize} {side} {recipe.crop} {recipe.flip}"
     parts = []
     for part in frozen.parts:
         seconds, inputs = _timed(partial(_run, part), inputs)
         name = f"{part.module} of {views} {recipe.precision}"
         parts.append(PartRate(name, seconds / count, inputs[0].nbytes))
-    return Rates(parts, _step(network, inputs[:BATCH], recipe), _evaluation(network, inputs))
+    step = _step(network, inputs[:BATCH], recipe)
+    return Rates(parts, step, _evaluation(network, inputs), larger=(recipe.crop / side) ** 2)
 
 
 def _run(part: Part, images: Tensor) -> Tensor:
@@ -145,7 +149,7 @@ def _run(part: Part, images: Tensor) -> Tensor:
 
 
 def _step(network: PartlyTrained, inputs: Tensor, recipe: Recipe) -> float:
-    optimizer = new_optimizer(network, recipe.weight_decay)
+    optimizer = new_optimizer(network)
     network.train()
 
     def gradients(images: Tensor) -> None:

@@ -15,6 +15,7 @@ PACKAGES = [
     "torch",
     "torchvision",
     "pillow",
+    "pillow-heif",
     "scipy",
     "matplotlib",
     "pandas",

@@ -5,19 +5,16 @@ epoch, image id), so it is the same whatever ran before: another batch size, a r
 workers.
 """
 
-import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from pipeline.data.images import Preprocessing, centre
 from pipeline.data.pixels import Pixels
 
-LOG_RATIO = math.log(4 / 3)
 VIEW = 0  # purpose of a random address; pipeline/training/ has the others
 EVALUATION = 0  # in place of the epoch, which counts from 1
 
@@ -28,23 +25,21 @@ class Augmentation:
 
     Attributes:
         flip: probability that a view is mirrored.
-        resized_crop: side (pixels) and smallest share of the area of crops that are resized; None
-            for random crops as large as the central square.
+        side: of the random squares, pixels; that of the central squares may be another.
     """
 
     seed: int
     flip: float
-    resized_crop: tuple[int, float] | None = None
+    side: int
 
 
 @dataclass(frozen=True)
 class Crop:
-    """The part of an image that a view shows, in pixels, and whether it is mirrored."""
+    """The square of an image that a view shows, in pixels, and whether it is mirrored."""
 
     top: int
     left: int
-    height: int
-    width: int
+    side: int
     mirrored: bool
 
 
@@ -58,32 +53,7 @@ def random_crop(
     random = np.random.default_rng([VIEW, seed, epoch, image_id])
     top = int(random.integers(height - side + 1))
     left = int(random.integers(width - side + 1))
-    return Crop(top, left, side, side, bool(random.random() < flip))
-
-
-def random_resized_crop(
-    seed: int, epoch: int, image_id: int, height: int, width: int, scale: float, flip: float
-) -> Crop:
-    """Random part of one image in one epoch, to be resized to a square.
-
-    As ``torchvision.transforms.RandomResizedCrop`` with ``scale=(scale, 1)`` chooses it: a share of
-    the area, uniform from ``scale`` to 1, of a width 3/4 to 4/3 of the height (uniform in the
-    logarithm); after ten that do not fit into the image, the largest central part of such a shape.
-    """
-    random = np.random.default_rng([VIEW, seed, epoch, image_id])
-    mirrored = bool(random.random() < flip)
-    for _ in range(10):
-        area = height * width * random.uniform(scale, 1)
-        ratio = np.exp(random.uniform(-LOG_RATIO, LOG_RATIO))
-        h = round(np.sqrt(area / ratio))
-        w = round(np.sqrt(area * ratio))
-        if 0 < h <= height and 0 < w <= width:
-            top = int(random.integers(height - h + 1))
-            left = int(random.integers(width - w + 1))
-            return Crop(top, left, h, w, mirrored)
-    h = min(height, round(width * 4 / 3))
-    w = min(width, round(height * 4 / 3))
-    return Crop((height - h) // 2, (width - w) // 2, h, w, mirrored)
+    return Crop(top, left, side, bool(random.random() < flip))
 
 
 class Views:
@@ -107,7 +77,6 @@ class Views:
         """
         self.pixels = pixels
         self.device = device
-        self._crop_side = pixels.preprocessing.crop
         self._augmentation = augmentation
         self._on_device: DevicePixels | None = None
 
@@ -139,15 +108,13 @@ class Views:
 
     def squares(self, rows: np.ndarray, epoch: int) -> Tensor:
         """The pixels that :meth:`batch` normalises: uint8 [n, side, side, 3] on the device."""
-        if self._is_resized(epoch):
-            return to_device(torch.from_numpy(self._resized(rows, epoch)), self.device)
         if self._on_device:
             shapes = self._on_device.shapes(rows)
             crops = [
                 self._crop(row, epoch, *shape) for row, shape in zip(rows, shapes, strict=True)
             ]
             return self._on_device.cut(rows, crops)
-        side = self._crop_side
+        side = self._side(epoch)
         squares = np.empty((len(rows), side, side, 3), np.uint8)
         for square, row in zip(squares, rows, strict=True):
             image = self.pixels.image(row)
@@ -165,42 +132,24 @@ class Views:
             "epoch": epoch,
             "seed": self._augmentation.seed,
             "flip": self._augmentation.flip,
-            "resized_crop": self._augmentation.resized_crop,
+            "side": self._augmentation.side,
         }
 
-    def _is_resized(self, epoch: int) -> bool:
-        return (
-            epoch != EVALUATION
-            and self._augmentation is not None
-            and self._augmentation.resized_crop is not None
-        )
+    def _side(self, epoch: int) -> int:
+        if epoch == EVALUATION:
+            return self.pixels.preprocessing.crop
+        assert self._augmentation is not None
+        return self._augmentation.side
 
     def _crop(self, row: int, epoch: int, height: int, width: int) -> Crop:
-        side = self._crop_side
+        side = self._side(epoch)
         if epoch == EVALUATION:
             top, left = centre(height, width, side)
-            return Crop(top, left, side, side, False)
+            return Crop(top, left, side, False)
         assert self._augmentation is not None
         image_id = int(self.pixels.split.ids[row])
         seed = self._augmentation.seed
         return random_crop(seed, epoch, image_id, height, width, side, self._augmentation.flip)
-
-    def _resized(self, rows: np.ndarray, epoch: int) -> np.ndarray:
-        assert self._augmentation is not None
-        assert self._augmentation.resized_crop is not None
-        side, scale = self._augmentation.resized_crop
-        seed = self._augmentation.seed
-        flip = self._augmentation.flip
-        squares = np.empty((len(rows), side, side, 3), np.uint8)
-        for square, row in zip(squares, rows, strict=True):
-            image = self.pixels.image(row)
-            height, width, _ = image.shape
-            image_id = int(self.pixels.split.ids[row])
-            crop = random_resized_crop(seed, epoch, image_id, height, width, scale, flip)
-            part = Image.fromarray(cut(image, replace(crop, mirrored=False)))
-            resized = np.asarray(part.resize((side, side), Image.Resampling.BILINEAR))
-            square[:] = resized[:, :: -1 if crop.mirrored else 1]
-        return squares
 
 
 class DevicePixels:
@@ -222,22 +171,22 @@ class DevicePixels:
         return [(int(height), int(width)) for height, width in self._shapes[rows]]
 
     def cut(self, rows: np.ndarray, crops: list[Crop]) -> Tensor:
-        """Equally large crops of the images ``rows``: uint8 [n, height, width, 3]."""
+        """Equally large crops of the images ``rows``: uint8 [n, side, side, 3]."""
         device = self._pixels.device
-        height, width = crops[0].height, crops[0].width
+        side = crops[0].side
         numbers = np.array([(crop.top, crop.left, crop.mirrored) for crop in crops])
         columns = np.stack([self._starts[rows], self._shapes[rows, 1], *numbers.T])
         starts, widths, tops, lefts, mirrored = to_device(torch.from_numpy(columns), device)
-        y = tops[:, None] + torch.arange(height, device=device)
-        x = torch.arange(width, device=device).expand(len(rows), width)
-        x = torch.where(mirrored[:, None].bool(), width - 1 - x, x) + lefts[:, None]
+        y = tops[:, None] + torch.arange(side, device=device)
+        x = torch.arange(side, device=device).expand(len(rows), side)
+        x = torch.where(mirrored[:, None].bool(), side - 1 - x, x) + lefts[:, None]
         places = starts[:, None, None] + y[:, :, None] * widths[:, None, None] + x[:, None, :]
         return self._pixels[places]
 
 
 def cut(image: np.ndarray, crop: Crop) -> np.ndarray:
     """A crop of an image [height, width, 3]."""
-    part = image[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+    part = image[crop.top : crop.top + crop.side, crop.left : crop.left + crop.side]
     return part[:, :: -1 if crop.mirrored else 1]
 
 

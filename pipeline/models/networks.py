@@ -203,7 +203,7 @@ def new_network(network: str, state: State | None, classes: int, seed: int) -> n
     return model
 
 
-def dry_run(model: nn.Module, side: int, key: str) -> None:
+def dry_run(model: nn.Module, side: int, key: str, setting: str) -> None:
     """Let the network compute, forwards and, where it is trained, backwards; leave it as it was.
 
     So what cannot work is said before the work: images of a size that the network cannot take, or,
@@ -215,6 +215,7 @@ def dry_run(model: nn.Module, side: int, key: str) -> None:
         model: in the mode and on the device that it will have.
         side: of the images, pixels.
         key: the params key to name.
+        setting: the one that says the side.
 
     Raises:
         UserError: it cannot compute.
@@ -229,7 +230,7 @@ def dry_run(model: nn.Module, side: int, key: str) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"params.yaml: {key}: {type(model).__name__} cannot compute with images of {side} x "
-            f"{side} pixels (crop) on {weight.device.type}: {reason}"
+            f"{side} pixels ({setting}) on {weight.device.type}: {reason}"
         ) from None
     for name, buffer in model.named_buffers():
         buffer.copy_(buffers[name])

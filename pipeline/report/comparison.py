@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.figures.style import label
-from pipeline.params import Published, Recipe, ResizedCrop
+from pipeline.params import Published, Recipe
 from pipeline.report.statistics import (
     PairedDifference,
     accuracy_interval,
@@ -22,15 +22,14 @@ Row = Mapping[Any, Any]  # a row of the comparison, by the names of the columns
 # Settings of a recipe that have a row of their own where the approaches differ in them.
 SETTINGS = {
     "resize": "short side of the images, pixels",
-    "crop": "side of the crop, pixels",
+    "training_side": "side of the crop in training, pixels",
+    "crop": "side of the crop in evaluation, pixels",
     "fit": "cropped or padded",
     "flip": "probability of a flip",
-    "resized_crop": "resized crops",
     "flip_averaging": "averaged with the mirror image",
     "precision": "precision",
     "epochs": "epochs",
     "batch_size": "batch size",
-    "weight_decay": "weight decay",
     "schedule": "schedule of the learning rates",
     "warm_up": "warm-up, epochs",
     "label_smoothing": "label smoothing",
@@ -160,11 +159,9 @@ def _differ_in(key: str, recipes: Mapping[str, Recipe]) -> bool:
 
 def _as_cell(value: Any) -> Any:
     """The value of a setting as a table holds it: a number or text."""
-    if isinstance(value, ResizedCrop):
-        return f"{value.size} pixels, {value.scale:g} to 1 of the area"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "no" if value is None else value
+    return value
 
 
 def differences(predictions: Mapping[str, pd.DataFrame]) -> list[Difference]:

@@ -54,8 +54,8 @@ class Data:
     class_weights: np.ndarray | None = None
 
 
-class SharedAdamW(torch.optim.AdamW):
-    """AdamW whose gradients are summed over the processes before a step."""
+class SharedAdam(torch.optim.Adam):
+    """Adam whose gradients are summed over the processes before a step."""
 
     def step(self, closure: Any = None) -> Any:
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
@@ -63,20 +63,15 @@ class SharedAdamW(torch.optim.AdamW):
         return super().step(closure)
 
 
-def new_optimizer(network: PartlyTrained, weight_decay: float) -> SharedAdamW:
-    """AdamW of the trained modules (Adam, without weight decay).
+def new_optimizer(network: PartlyTrained) -> SharedAdam:
+    """Adam of the trained modules, each with its learning rate.
 
-    Weights decay, biases and BatchNorm do not. The decay is decoupled (Loshchilov & Hutter, ICLR
-    2019, https://arxiv.org/abs/1711.05101).
+    Kingma & Ba, ICLR 2015, https://arxiv.org/abs/1412.6980.
     """
-    groups = []
-    for name, rate in network.learning_rates.items():
-        parameters = list(network.whole.get_submodule(name).parameters())
-        matrices = [parameter for parameter in parameters if parameter.ndim > 1]
-        vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
-        groups.append({"params": matrices, "lr": rate, "weight_decay": weight_decay})
-        groups.append({"params": vectors, "lr": rate, "weight_decay": 0.0})
-    return SharedAdamW(groups)
+    return SharedAdam(
+        {"params": list(network.whole.get_submodule(name).parameters()), "lr": rate}
+        for name, rate in network.learning_rates.items()
+    )
 
 
 def fit(
@@ -103,7 +98,7 @@ def fit(
     if count < 2:
         raise UserError("the training split has only one image; training needs two or more")
     network.trainable_part.to(memory_format=torch.channels_last)
-    optimizer = new_optimizer(network, recipe.weight_decay)
+    optimizer = new_optimizer(network)
     steps = len(batch_rows(count, recipe.batch_size, recipe.seed, 1))
     factor = partial(
         rate_factor,
@@ -167,7 +162,7 @@ def best_epoch(epochs: Sequence[Epoch]) -> int:
 
 def train_epoch(
     network: PartlyTrained,
-    optimizer: SharedAdamW,
+    optimizer: SharedAdam,
     scheduler: LambdaLR,
     data: Data,
     recipe: Recipe,

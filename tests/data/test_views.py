@@ -1,7 +1,7 @@
 """Views: every random choice has an address, and a view has the same bits wherever it is cut."""
 
 from collections import Counter
-from dataclasses import astuple, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import CenterCrop, Compose, Normalize, RandomResizedCrop, ToTensor
-from torchvision.transforms.v2.functional import resized_crop as torchvision_resized_crop
+from torchvision.transforms import CenterCrop, Compose, Normalize, ToTensor
 
 from pipeline.base.cache import Cache
 from pipeline.data import views as module
@@ -24,13 +23,12 @@ from pipeline.data.views import (
     chunks,
     cut,
     random_crop,
-    random_resized_crop,
 )
 from tests.small import AUGMENTATION, COUNTS, CPU, PREPROCESSING, SmallData, write_small_data
 
 ROWS = np.array([3, 0, 7, 20])
 SIDE = PREPROCESSING.crop
-RESIZED = replace(AUGMENTATION, resized_crop=(14, 0.3))
+SMALLER = replace(AUGMENTATION, side=13)
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +46,12 @@ def test_a_crop_is_a_function_of_seed_epoch_and_image() -> None:
     crops = [random_crop(*address, 256, 300, 224, 0.5) for address in addresses]
     assert len(set(crops)) == len(addresses)
     assert [random_crop(*address, 256, 300, 224, 0.5) for address in addresses] == crops
-    resized = [random_resized_crop(*address, 256, 300, 0.3, 0.5) for address in addresses]
-    assert len(set(resized)) == len(addresses)
-    assert [random_resized_crop(*address, 256, 300, 0.3, 0.5) for address in addresses] == resized
 
 
 def test_crops_are_uniform_over_all_positions_and_flips() -> None:
     counts = Counter(random_crop(0, 1, image_id, 10, 9, 8, 0.5) for image_id in range(12_000))
     every = {
-        Crop(top, left, 8, 8, mirrored)
+        Crop(top, left, 8, mirrored)
         for top in range(3)
         for left in range(2)
         for mirrored in (False, True)
@@ -69,50 +64,22 @@ def test_crops_are_uniform_over_all_positions_and_flips() -> None:
         assert mirrored == {bool(flip)}
 
 
-def test_resized_crops_are_chosen_as_torchvision_does() -> None:
-    """The same quantiles of place, share of the area and shape; all within the image."""
-    height, width, count = 40, 60, 4000
-    crops = [random_resized_crop(0, 1, number, height, width, 0.3, 0.5) for number in range(count)]
-    top, left, h, w, mirrored = np.array([astuple(crop) for crop in crops]).T
-    torch.manual_seed(0)
-    image = torch.zeros(3, height, width)
-    params = (image, [0.3, 1.0], [3 / 4, 4 / 3])
-    theirs = np.array([RandomResizedCrop.get_params(*params) for _ in range(count)])
-    assert (top >= 0).all()
-    assert (left >= 0).all()
-    assert (top + h <= height).all()
-    assert (left + w <= width).all()
-    assert abs(mirrored.mean() - 0.5) < 0.03
-    for mine, other in (
-        (h * w / height / width, theirs[:, 2] * theirs[:, 3] / height / width),
-        (w / h, theirs[:, 3] / theirs[:, 2]),
-        (top / height, theirs[:, 0] / height),
-        (left / width, theirs[:, 1] / width),
-    ):
-        for share in (0.1, 0.5, 0.9):
-            assert np.quantile(mine, share) == pytest.approx(np.quantile(other, share), abs=0.04)
-
-
-def test_an_image_too_long_for_any_shape_gives_its_middle() -> None:
-    assert random_resized_crop(0, 1, 17, 10, 200, 1.0, 0.0) == Crop(0, 93, 10, 13, False)
-    assert random_resized_crop(0, 1, 17, 200, 10, 1.0, 0.0) == Crop(93, 0, 13, 10, False)
-
-
-def test_views_of_training_are_the_crops_of_the_images(pixels: Pixels) -> None:
-    squares = Views(pixels, CPU, Augmentation(seed=5, flip=0.5)).squares(ROWS, epoch=2)
-    assert (squares.dtype, squares.shape) == (torch.uint8, (4, SIDE, SIDE, 3))
+@pytest.mark.parametrize("side", [SIDE, 13, 18])
+def test_views_of_training_are_the_crops_of_the_images(pixels: Pixels, side: int) -> None:
+    squares = Views(pixels, CPU, Augmentation(seed=5, flip=0.5, side=side)).squares(ROWS, epoch=2)
+    assert (squares.dtype, squares.shape) == (torch.uint8, (4, side, side, 3))
     flips = set()
     for row, square in zip(ROWS, squares.numpy(), strict=True):
         image = pixels.image(row)
         image_id = int(pixels.split.ids[row])
-        crop = random_crop(5, 2, image_id, image.shape[0], image.shape[1], SIDE, 0.5)
-        part = image[crop.top : crop.top + SIDE, crop.left : crop.left + SIDE]
+        crop = random_crop(5, 2, image_id, image.shape[0], image.shape[1], side, 0.5)
+        part = image[crop.top : crop.top + side, crop.left : crop.left + side]
         assert np.array_equal(square, part[:, ::-1] if crop.mirrored else part)
         flips.add(crop.mirrored)
     assert flips == {False, True}
 
 
-@pytest.mark.parametrize("augmentation", [AUGMENTATION, RESIZED])
+@pytest.mark.parametrize("augmentation", [AUGMENTATION, SMALLER])
 def test_views_of_training_are_parts_of_the_padded_images(
     data: SmallData, tmp_path: Path, augmentation: Augmentation
 ) -> None:
@@ -121,26 +88,12 @@ def test_views_of_training_are_parts_of_the_padded_images(
     assert whole == {(20, 20, 3)}
     seen = views.squares(np.arange(len(views)), epoch=1).numpy()
     assert len(np.unique(seen, axis=0)) == len(views)
-    if augmentation is RESIZED:
-        return
     for row in ROWS:
-        crop = random_crop(0, 1, int(views.pixels.split.ids[row]), 20, 20, SIDE, 0.5)
+        crop = random_crop(0, 1, int(views.pixels.split.ids[row]), 20, 20, augmentation.side, 0.5)
         assert np.array_equal(seen[row], cut(views.pixels.image(row), crop))
 
 
-def test_resized_views_are_the_pixels_that_torchvision_makes(pixels: Pixels) -> None:
-    squares = Views(pixels, CPU, RESIZED).squares(ROWS, epoch=3)
-    for row, square in zip(ROWS, squares.numpy(), strict=True):
-        image = pixels.image(row)
-        image_id = int(pixels.split.ids[row])
-        crop = random_resized_crop(0, 3, image_id, image.shape[0], image.shape[1], 0.3, 0.5)
-        box = (crop.top, crop.left, crop.height, crop.width)
-        whole = Image.fromarray(image)
-        expected = np.asarray(torchvision_resized_crop(whole, *box, [14, 14]))
-        assert np.array_equal(square, expected[:, ::-1] if crop.mirrored else expected)
-
-
-@pytest.mark.parametrize("augmentation", [None, AUGMENTATION, RESIZED])
+@pytest.mark.parametrize("augmentation", [None, AUGMENTATION, SMALLER])
 @pytest.mark.parametrize("name", ["train", "test"])
 def test_views_of_evaluation_are_the_central_squares(
     data: SmallData, tmp_path: Path, name: str, augmentation: Augmentation | None
@@ -161,7 +114,7 @@ def test_the_input_of_the_network_is_torchvisions_bit_for_bit(pixels: Pixels) ->
         assert torch.equal(ours, transform(Image.fromarray(pixels.image(row))))
 
 
-@pytest.mark.parametrize("augmentation", [AUGMENTATION, RESIZED])
+@pytest.mark.parametrize("augmentation", [AUGMENTATION, SMALLER])
 def test_a_view_does_not_depend_on_order_batch_or_what_ran_before(
     pixels: Pixels, augmentation: Augmentation
 ) -> None:
@@ -178,7 +131,7 @@ def test_a_view_does_not_depend_on_order_batch_or_what_ran_before(
 
 def test_crops_on_a_device_are_the_same_integers(pixels: Pixels) -> None:
     """Here the device is the CPU; the operations are those of any device."""
-    views = Views(pixels, CPU, AUGMENTATION)
+    views = Views(pixels, CPU, SMALLER)
     rows = np.random.default_rng(0).permutation(COUNTS["train"])
     expected = [views.squares(rows, epoch) for epoch in (EVALUATION, 1, 2)]
     views._on_device = DevicePixels(pixels, CPU)
@@ -187,7 +140,7 @@ def test_crops_on_a_device_are_the_same_integers(pixels: Pixels) -> None:
         assert ours.dtype == torch.uint8
         assert torch.equal(ours, theirs)
 
-    crops = [Crop(1, 2, 9, 5, False), Crop(0, 3, 9, 5, True), Crop(4, 0, 9, 5, True)]
+    crops = [Crop(1, 2, 9, False), Crop(0, 3, 9, True), Crop(4, 0, 9, True)]
     parts = DevicePixels(pixels, CPU).cut(ROWS[:3], crops).numpy()
     for row, crop, part in zip(ROWS[:3], crops, parts, strict=True):
         assert np.array_equal(part, cut(pixels.image(row), crop))
@@ -235,8 +188,7 @@ def test_the_key_is_of_all_that_determines_the_views(pixels: Pixels) -> None:
         key(pixels, epoch=EVALUATION),
         key(pixels, replace(AUGMENTATION, seed=1)),
         key(pixels, replace(AUGMENTATION, flip=0.25)),
-        key(pixels, replace(AUGMENTATION, resized_crop=(16, 0.3))),
-        key(pixels, replace(AUGMENTATION, resized_crop=(16, 0.4))),
+        key(pixels, SMALLER),
         key(changed(pixels, resize=21)),
         key(changed(pixels, crop=17)),
         key(changed(pixels, fit="pad")),

@@ -92,7 +92,7 @@ def test_a_network_of_every_family_is_cut_trained_saved_and_loaded(
 
     partly = PartlyTrained(network, rates)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    dry_run(network, crop, "key")
+    dry_run(network, crop, "key", "crop")
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     partly.trainable_part = section(network, place.position, None)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad])
@@ -126,9 +126,9 @@ def test_a_network_of_every_family_is_cut_trained_saved_and_loaded(
 def test_images_of_a_size_that_a_network_cannot_take_are_refused(name: str, reason: str) -> None:
     options = {"init_weights": False} if name == "inception_v3" else {}  # it takes long
     network = get_model(name, **options).eval()
-    message = rf"params\.yaml: key: .* images of 64 x 64 pixels \(crop\) on cpu: .*{reason}"
+    message = rf"params\.yaml: key: .* images of 64 x 64 pixels \(train_crop\) on cpu: .*{reason}"
     with pytest.raises(UserError, match=message) as error:
-        dry_run(network, 64, "key")
+        dry_run(network, 64, "key", "train_crop")
     assert "\n" not in str(error.value)
 
 
@@ -328,7 +328,7 @@ def test_the_digest_is_of_names_types_shapes_and_values() -> None:
 def test_a_dry_run_leaves_the_network_as_it_was() -> None:
     network = PartlyTrained(small_network(), BLOCK_AND_HEAD)
     before = weights_digest(network.whole.state_dict())
-    dry_run(network.whole, 16, "key")
+    dry_run(network.whole, 16, "key", "crop")
     assert weights_digest(network.whole.state_dict()) == before
     assert all(parameter.grad is None for parameter in network.whole.parameters())
 

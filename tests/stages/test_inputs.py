@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.base.cache import GIGABYTE
+from pipeline.data.views import EVALUATION
 from pipeline.params import Approach, Runtime, load_params
-from stages._inputs import open_cache, trained_by_others
-from tests.small import small_network
+from stages._inputs import open_cache, open_views, preprocessing_of, trained_by_others
+from tests.small import CPU, small_network
 from tools.sandbox import PROJECT
 
 RUNTIME = Runtime(device="cpu", launch="", workers=1, cache=1.5)
@@ -29,6 +31,19 @@ def test_experiments_in_a_copy_use_the_cache_of_their_clone(
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
     assert open_cache(RUNTIME).folder == tmp_path / ".cache"
+
+
+def test_training_sees_random_squares_of_its_own_side(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    params = load_params("params.yaml")
+    recipe = Approach(learning_rates={"fc": 1e-3}, train_crop=24).recipe(params.train)
+    preprocessing = preprocessing_of(params, recipe)
+    views = open_views("train", preprocessing, RUNTIME, CPU, recipe)
+    rows = np.array([0, 1])
+    assert views.batch(rows, epoch=1).shape == (2, 3, 24, 24)
+    assert views.batch(rows, EVALUATION).shape == (2, 3, recipe.crop, recipe.crop)
 
 
 def test_only_approaches_with_the_same_views_share_a_beginning() -> None:

@@ -227,5 +227,5 @@ def test_more_epochs_compute_only_the_new_ones_and_another_rate_none(
     assert images_computed() == 0
     assert images_computed(epochs=5) == 3 * train
     assert images_computed(epochs=5, learning_rates={"block2": 3e-4, "fc": 1e-2}) == 0
-    assert images_computed(batch_size=4, weight_decay=0.1, schedule="cosine") == 0
+    assert images_computed(batch_size=4, warm_up=1, schedule="cosine") == 0
     assert images_computed(precision="bf16") > 0

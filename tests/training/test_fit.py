@@ -23,7 +23,7 @@ from pipeline.params import Recipe
 from pipeline.training.batches import TrainingRows, batch_rows, weights_of_classes
 from pipeline.training.fit import (
     Epoch,
-    SharedAdamW,
+    SharedAdam,
     TrainingBatch,
     best_epoch,
     fit,
@@ -187,14 +187,14 @@ def test_the_loss_of_an_image_is_weighted_by_its_class(
     With rates too small to move anything: the network is the one before the training.
     """
     gradients: list[Tensor] = []
-    step = SharedAdamW.step
+    step = SharedAdam.step
 
-    def recorded(self: SharedAdamW, closure: Any = None) -> Any:
+    def recorded(self: SharedAdam, closure: Any = None) -> Any:
         parameter = self.param_groups[0]["params"][0]
         gradients.append(parameter.grad.clone())
         return step(self, closure)
 
-    monkeypatch.setattr(SharedAdamW, "step", recorded)
+    monkeypatch.setattr(SharedAdam, "step", recorded)
     recipe = small_recipe({"fc": 1e-12}, epochs=1, class_weights="balanced")
     training = unbalanced(images, cache, recipe)
     (row,) = run(training)
@@ -277,13 +277,13 @@ def test_every_step_has_the_rates_of_the_schedule(
     images: SmallData, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates: list[list[float]] = []
-    step = SharedAdamW.step
+    step = SharedAdam.step
 
-    def recorded(self: SharedAdamW, closure: Any = None) -> Any:
+    def recorded(self: SharedAdam, closure: Any = None) -> Any:
         rates.append([group["lr"] for group in self.param_groups])
         return step(self, closure)
 
-    monkeypatch.setattr(SharedAdamW, "step", recorded)
+    monkeypatch.setattr(SharedAdam, "step", recorded)
     recipe = small_recipe(BLOCK_AND_HEAD, epochs=3, warm_up=1, schedule="cosine")
     run(small_training(images, recipe, cache))
     factors = [rate_factor(number, 9, 3, "cosine") for number in range(9)]
@@ -291,41 +291,21 @@ def test_every_step_has_the_rates_of_the_schedule(
     assert [found[-1] for found in rates] == pytest.approx([1e-2 * factor for factor in factors])
 
 
-def test_only_weights_decay() -> None:
+def test_every_trained_module_has_its_learning_rate() -> None:
     network = PartlyTrained(small_network(), BLOCK_AND_HEAD)
-    groups = new_optimizer(network, 0.05).param_groups
-    settings = {
-        id(value): (group["lr"], group["weight_decay"])
-        for group in groups
-        for value in group["params"]
+    rates = {
+        id(parameter): group["lr"]
+        for group in new_optimizer(network).param_groups
+        for parameter in group["params"]
     }
     named = network.whole.named_parameters()
-    found = {name: settings[id(value)] for name, value in named if id(value) in settings}
-    assert found == {
-        "block2.0.weight": (1e-3, 0.05),
-        "block2.1.weight": (1e-3, 0),
-        "block2.1.bias": (1e-3, 0),
-        "fc.weight": (1e-2, 0.05),
-        "fc.bias": (1e-2, 0),
+    assert {name: rates[id(value)] for name, value in named if id(value) in rates} == {
+        "block2.0.weight": 1e-3,
+        "block2.1.weight": 1e-3,
+        "block2.1.bias": 1e-3,
+        "fc.weight": 1e-2,
+        "fc.bias": 1e-2,
     }
-
-
-def test_without_decay_it_is_adam_to_the_bit() -> None:
-    results = []
-    for is_ours in (True, False):
-        network = PartlyTrained(small_network(), WHOLE)
-        optimizer: torch.optim.Optimizer = new_optimizer(network, 0.0)
-        if not is_ours:
-            modules = {name: network.whole.get_submodule(name) for name in WHOLE}
-            optimizer = torch.optim.Adam(
-                [{"params": modules[name].parameters(), "lr": rate} for name, rate in WHOLE.items()]
-            )
-        for step in range(3):
-            for value in network.whole.parameters():
-                value.grad = torch.full_like(value, 0.1 * (step - 1)) + value.detach()
-            optimizer.step()
-        results.append(weights_digest(network.whole.state_dict()))
-    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize("weight", [0.5, 0.0])
@@ -355,7 +335,7 @@ def test_gradients_are_summed_over_the_processes_before_a_step(
     for own, all_reduce in ((0.5, add_other), (1.5, list)):
         monkeypatch.setattr("pipeline.training.fit.all_reduce", all_reduce)
         network = PartlyTrained(small_network(), BLOCK_AND_HEAD)
-        optimizer = new_optimizer(network, 0.0)
+        optimizer = new_optimizer(network)
         for sign in (1, -1):
             for value in network.whole.parameters():
                 value.grad = torch.full_like(value, own if sign > 0 else own - 2)
