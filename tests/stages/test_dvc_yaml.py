@@ -186,6 +186,8 @@ class RecipeRecorder:
             self._seen |= leaves(self._own[name], f"{self._path}.{name}")
 
     def __getattr__(self, name: str) -> Any:
+        if isinstance(getattr(Recipe, name, None), property):
+            return getattr(Recipe, name).fget(self)
         self._note(name)
         return getattr(self._recipe, name)
 
