@@ -62,11 +62,11 @@ def describe(kind: str, header: Mapping[str, Any]) -> Content:
         return Content("pixels", key["crop"], f"{key['resize']}")
     note = header["note"]
     views = key["views"]
-    part = "random crops" if note["epoch"] else "central squares"
+    part, side = ("random crops", "side") if note["epoch"] else ("central squares", "crop")
     return Content(
         what=f"layers up to {note['module']}",
         of=f"{note['split']}, {part}",
-        pixels=f"{views['crop']} of {views['resize']}",
+        pixels=f"{views[side]} of {views['resize']}",
         precision=key["precision"],
     )
 
