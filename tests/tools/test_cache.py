@@ -11,7 +11,7 @@ from tools.cache import Content, gigabytes, group_files, table
 
 
 def frozen_key(seed: int, epoch: int) -> dict[str, object]:
-    views = {"resize": 256, "crop": 224, "seed": seed, "epoch": epoch}
+    views = {"resize": 256, "crop": 224, "side": 224, "seed": seed, "epoch": epoch}
     return {"views": views, "precision": "bf16"}
 
 
