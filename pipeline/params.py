@@ -194,8 +194,10 @@ class Recipe(Train):
 
     def has_views_of(self, other: "Recipe") -> bool:
         """Whether a frozen beginning gives the same outputs in both recipes, as far as it goes."""
-        settings = {"initial", "resize", "crop", "fit", "flip", "train_crop", "precision"}
-        return self.model_dump(include=settings) == other.model_dump(include=settings)
+        settings = {"initial", "resize", "crop", "fit", "flip", "precision"}
+        return self.training_side == other.training_side and (
+            self.model_dump(include=settings) == other.model_dump(include=settings)
+        )
 
 
 class Approach(Section):

@@ -118,6 +118,7 @@ def test_an_approach_may_say_null_where_train_may(tmp_path: Path) -> None:
         ({"class_weights": "balanced"}, True),
         ({"flip": 0.25}, False),
         ({"train_crop": 200}, False),
+        ({"train_crop": 224}, True),  # as crop
         ({"precision": "bf16"}, False),
     ],
 )

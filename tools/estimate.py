@@ -13,7 +13,8 @@ import sys
 import tarfile
 import time
 import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -48,18 +49,37 @@ class Survey:
 
     Attributes:
         size: bytes of all of them, as they are encoded.
-        train: share of the training split, if folders say it.
+        said: share of the images in each split that folders say (train, val, test, unlabelled).
         samples: a few of them, encoded.
     """
 
     count: int
     size: int
-    train: float | None = None
+    said: Mapping[str, float] = field(default_factory=dict)
     samples: list[bytes] = field(default_factory=list)
 
-    def train_images(self, split: Shares) -> float:
-        """About how many are for training: by their folders, else by the shares that are drawn."""
-        return self.count * (self.train or 1 - split.val - split.test)
+    def counts(self, split: Shares) -> "Counts":
+        """About how many are in each split: by their folders, else by the shares that are drawn."""
+        unlabelled = self.said.get("unlabelled", 0.0)
+        undivided = 1 - unlabelled - self.said.get("val", 0.0) - self.said.get("test", 0.0)
+        val = self.said.get("val", split.val * undivided)
+        test = self.said.get("test", split.test * undivided)
+        train = 1 - unlabelled - val - test
+        return Counts(self.count * train, self.count * val, self.count * (test + unlabelled))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of images in the splits; those without a class count as test."""
+
+    train: float
+    val: float
+    test: float
+
+    @property
+    def others(self) -> float:
+        """Numbers of images that are not for training."""
+        return self.val + self.test
 
 
 @dataclass(frozen=True)
@@ -103,7 +123,7 @@ def _survey_folder(path: Path) -> Survey:
     names = [name for place, name in found if place in sizes]
     sample = [place for place in _spread(list(sizes)) if sizes[place] < LARGEST]
     samples = [place.read_bytes() for place in sample]
-    return Survey(len(sizes), sum(sizes.values()), _share_of_train(names), samples)
+    return Survey(len(sizes), sum(sizes.values()), _said_splits(names), samples)
 
 
 def _survey_zip(path: Path) -> Survey:
@@ -117,7 +137,7 @@ def _survey_zip(path: Path) -> Survey:
                 samples += [archive.read(entry)] if entry.file_size < LARGEST else []
             except Exception:  # zipfile raises all kinds of errors; the run says what is wrong
                 continue
-    return Survey(len(entries), size, _share_of_train(list(entries)), samples)
+    return Survey(len(entries), size, _said_splits(list(entries)), samples)
 
 
 def _survey_tar(path: Path) -> Survey:
@@ -139,7 +159,7 @@ def _survey_tar(path: Path) -> Survey:
             if time.monotonic() > end:
                 share = file.tell() / path.stat().st_size
                 break
-    return Survey(round(len(names) / share), round(size / share), _share_of_train(names), samples)
+    return Survey(round(len(names) / share), round(size / share), _said_splits(names), samples)
 
 
 def _is_image(name: str) -> bool:
@@ -154,10 +174,15 @@ def _spread(items: Sequence[Any]) -> list[Any]:
     return list(items[step // 2 :: step][:SAMPLES])
 
 
-def _share_of_train(names: Sequence[str]) -> float | None:
-    folders = [PurePosixPath(name).parent.parts for name in names]
-    count = sum(any(split_of(folder) == "train" for folder in found) for found in folders)
-    return count / len(names) if 0 < count < len(names) else None
+def _said_splits(names: Sequence[str]) -> dict[str, float]:
+    """The share of the images in each split; empty where folders do not tell splits apart."""
+    counts: Counter[str] = Counter()
+    for name in names:
+        said = [split_of(folder) for folder in PurePosixPath(name).parent.parts]
+        counts.update([split for split in said if split][:1])
+    if "train" not in counts or counts["train"] == len(names):
+        return {}
+    return {split: count / len(names) for split, count in counts.items()}
 
 
 # What will they need?
@@ -170,8 +195,7 @@ def forecast(params: Params, images: Survey, speed: "Speed", start: float) -> Ne
         speed: as measured here.
         start: seconds until a stage with torch begins its work.
     """
-    train = images.train_images(params.images.split)
-    counts = Counts(train, images.count - train)
+    counts = images.counts(params.images.split)
     recipes = {name: approach.recipe(params.train) for name, approach in params.approaches.items()}
     limit = params.runtime.cache * GIGABYTE if speed.keeps_outputs else 0.0
     work = Work(counts, limit)
@@ -194,14 +218,6 @@ def forecast(params: Params, images: Survey, speed: "Speed", start: float) -> Ne
     cached = min(work.stored + work.pixels, params.runtime.cache * GIGABYTE)
     memory = speed.memory + ROW * images.count + OTHER_MEMORY
     return Needs(work.seconds, int(disk), int(cached), int(memory))
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Numbers of images: of training, and of the other splits (half of them validation)."""
-
-    train: float
-    others: float
 
 
 @dataclass
@@ -235,13 +251,13 @@ class Work:
     def explore(self, rates: "Rates") -> None:
         """The backbone on training and test images."""
         seconds = sum(part.seconds for part in rates.parts) + rates.rest
-        self.seconds += (self.counts.train + self.counts.others / 2) * seconds
+        self.seconds += (self.counts.train + self.counts.test) * seconds
         self._evaluated.update(part.name for part in rates.parts)
 
     def train(self, recipe: Recipe, rates: "Rates") -> None:
         """All epochs of an approach, each with its validation."""
         others = self.counts.others * rates.larger
-        validation = others / 2
+        validation = self.counts.val * rates.larger
         for part in rates.parts:
             is_new = part.name not in self._kept
             epochs = max(0.0, recipe.epochs - self._kept.get(part.name, 0.0))

@@ -100,7 +100,7 @@ def changes_of(effort: str, place: Path) -> dict[str, Any]:
     if effort != "quick":
         return changes
     split = load_params(PROJECT / "params.yaml").images.split
-    train = survey(place).train_images(split)
+    train = survey(place).counts(split).train
     return layer(changes, {"train": {"epochs": quick_epochs(train), "keep": "best"}})
 
 

@@ -57,7 +57,7 @@ def test_images_are_counted_by_their_names(images: Path) -> None:
     found = survey(images)
     assert found.count == 8
     assert found.size == sum(len(content) for content in map(jpeg, range(8)))
-    assert found.train == 0.5
+    assert found.said == {"train": 0.5, "test": 0.5}
     assert sorted(found.samples) == sorted(map(jpeg, range(8)))
 
 
@@ -150,10 +150,21 @@ def test_disk_is_for_raw_data_and_models_twice(params: Params) -> None:
     assert many.cache == 5.5e9  # the bound
 
 
-def test_folders_say_how_many_train(params: Params) -> None:
-    few = forecast(params, Survey(1000, 10**8, train=0.2), SPEED, start=0.0)
-    many = forecast(params, Survey(1000, 10**8, train=0.8), SPEED, start=0.0)
-    assert many.seconds > 2 * few.seconds
+@pytest.mark.parametrize(
+    ("said", "train", "val", "test"),
+    [
+        ({}, 700, 150, 150),
+        ({"train": 0.4, "test": 0.6}, 340, 60, 600),
+        ({"train": 0.2, "val": 0.1, "test": 0.6, "unlabelled": 0.1}, 200, 100, 700),
+        ({"train": 0.3}, 700, 150, 150),  # of vehicles, one class is called train
+    ],
+)
+def test_folders_say_how_many_images_a_split_has(
+    said: dict[str, float], train: float, val: float, test: float, params: Params
+) -> None:
+    """What they do not say is drawn, 15 % each."""
+    counts = Survey(1000, 10**8, said).counts(params.images.split)
+    assert [counts.train, counts.val, counts.test] == pytest.approx([train, val, test])
 
 
 def test_every_approach_is_measured() -> None:

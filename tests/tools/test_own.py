@@ -156,7 +156,7 @@ def test_params_with_the_changes_are_valid(effort: str, has_backbone: bool) -> N
 def test_quick_takes_as_many_steps_as_the_article_and_keeps_the_best_epoch(
     tmp_path: Path, images: int, epochs: int
 ) -> None:
-    for split, count in (("train", images), ("test", 50)):
+    for split, count in {"train": images, "val": 50, "test": 50}.items():
         (tmp_path / split / "a").mkdir(parents=True)
         for number in range(count):
             (tmp_path / split / "a" / f"{number}.jpg").touch()
