@@ -25,7 +25,8 @@ from benchmarks.measure import scratch_folder
 from pipeline.figures.style import COLOURS, GREY, save
 from pipeline.params import read_yaml
 from pipeline.report.statistics import mean_interval
-from tools.sandbox import PROJECT, environment
+from tools.commands import environment
+from tools.sandbox import PROJECT
 
 Approach = dict[str, Any]
 

@@ -29,7 +29,9 @@ from pipeline.base.errors import for_people
 from pipeline.data.raw import read_classes, read_index
 from pipeline.params import Params, load_params
 from pipeline.report.statistics import accuracy_interval
-from tools.sandbox import DVC, PROJECT, merge
+from tools.commands import DVC
+from tools.merge import merge
+from tools.sandbox import PROJECT
 
 STAGES = ("evaluate", "explain", "explore", "report", "train")
 MODULES = ", ".join(["dvc.repo.reproduce", *(f"stages.{name}" for name in STAGES)])

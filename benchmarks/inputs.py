@@ -19,8 +19,10 @@ from pipeline.data.raw import ARCHIVE, RawData, read_classes, read_index, write_
 from pipeline.models.networks import pretrained_network, read_backbone
 from pipeline.params import Params, load_params
 from pipeline.sources.flowers102 import VARIABLES
+from tools.commands import DVC, environment
+from tools.merge import merge
 from tools.pretrain import DEMO_BACKBONE
-from tools.sandbox import DVC, environment, merge, update
+from tools.sandbox import update
 
 RAW = Path("data/raw")
 TILES = 4  # times 125 pixels: the short side of the photographs of Flowers-102

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from pipeline.base.errors import UserError
-from tools.sandbox import PROJECT, environment
+from tools.commands import environment
+from tools.sandbox import PROJECT
 
 # A small process starts the command and waits for it, because Linux counts the memory of the
 # starting process towards the peak of the started one.

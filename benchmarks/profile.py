@@ -21,7 +21,7 @@ from torch.profiler import profile
 from benchmarks.measure import scratch_folder
 from pipeline.base.errors import for_people
 from pipeline.params import load_params, read_yaml
-from tools.sandbox import merge
+from tools.merge import merge
 
 ROWS = 12  # operations that take longest
 

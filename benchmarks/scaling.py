@@ -30,7 +30,8 @@ from pipeline.data.raw import SPLITS, RawData, write_raw
 from pipeline.figures.style import save
 from pipeline.params import DrawnImages
 from pipeline.sources.drawn import write_images
-from tools.sandbox import layer, update
+from tools.merge import layer
+from tools.sandbox import update
 
 HERE = Path(__file__).parent
 SPECIES = 4

@@ -20,7 +20,8 @@ from filelock import FileLock
 from PIL import Image
 
 from pipeline.models.files import Header
-from tools.sandbox import PROJECT, RESULTS, commit, environment, output, update
+from tools.commands import environment, output
+from tools.sandbox import PROJECT, RESULTS, commit, update
 
 # What a tiny run changes in params.yaml: drawn flowers, and a network of 0.3 million weights in
 # place of ResNet18's 11 million. It takes 40 s on 2 cores, most of it to start Python. On one

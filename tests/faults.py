@@ -25,7 +25,8 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import hex_digest
 from pipeline.params import read_yaml
 from tests.conftest import TINY
-from tools.sandbox import DVC, environment, update
+from tools.commands import DVC, environment
+from tools.sandbox import update
 
 # A scheduler or a power cut, a shutdown, a terminal, and a system that is out of memory.
 ALL = ("SIGKILL", "SIGTERM", "SIGINT")

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pipeline.base.errors import UserError
 from pipeline.params import Approach, Params, load_params, read_yaml
 from tests.conftest import TINY
-from tools.sandbox import PROJECT, merge
+from tools.merge import merge
+from tools.sandbox import PROJECT
 
 DEFAULTS = read_yaml(PROJECT / "params.yaml")
 STRONG = read_yaml(PROJECT / "tools" / "strong.yaml")

@@ -32,7 +32,8 @@ from pipeline.predict import main
 from pipeline.training.evaluation import predictions, top_classes
 from tests.conftest import HEADER
 from tests.small import CLASSES, COUNTS, CPU, SmallData, small_network, write_small_data
-from tools.sandbox import PROJECT, environment
+from tools.commands import environment
+from tools.sandbox import PROJECT
 
 Predict = Callable[..., int]
 

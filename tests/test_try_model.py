@@ -33,7 +33,8 @@ from pipeline.try_model import EXAMPLES, POLICY, Page, find_examples, listen, ma
 from tests.browser import requests, set_width
 from tests.conftest import HEADER, jpeg
 from tests.small import CPU, write_small_data
-from tools.sandbox import PROJECT, environment
+from tools.commands import environment
+from tools.sandbox import PROJECT
 
 HOSTILE = ["<script>alert(1)</script>", '" onerror="x', "{{ 7 * 7 }} زهرة"]
 BROKEN = b"<html>not found</html>"

@@ -23,7 +23,8 @@ from pipeline.base.environment import environment
 from pipeline.base.errors import UserError, for_people
 from pipeline.params import load_params
 from tools import compare
-from tools.sandbox import DVC, PROJECT, output, run
+from tools.commands import DVC, output, run
+from tools.sandbox import PROJECT
 
 KEPT = PROJECT / "check"
 

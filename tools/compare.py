@@ -13,7 +13,8 @@ from pipeline.base.errors import UserError
 from pipeline.data.tables import read_json
 from pipeline.figures.style import label
 from pipeline.params import read_yaml
-from tools.sandbox import DVC, PROJECT, commit, output, run
+from tools.commands import DVC, output, run
+from tools.sandbox import PROJECT, commit
 
 TOLERANCE = 0.02  # by which a test accuracy may fall: 12 of the demo's 600 test images
 

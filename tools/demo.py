@@ -12,8 +12,9 @@ from html import escape
 from pipeline.base.errors import UserError, for_people, print_note
 from pipeline.data.tables import read_json
 from pipeline.figures.style import label
+from tools.commands import run
 from tools.reproduce import next_lines, reproduce
-from tools.sandbox import PROJECT, commit, run
+from tools.sandbox import PROJECT, commit
 
 DEMO = PROJECT / "demo"
 METRICS = "metrics.json"

@@ -12,8 +12,9 @@ import sys
 from pipeline.base.errors import UserError, for_people
 from pipeline.base.files import write_text
 from pipeline.report.data import data_page, read_data
+from tools.commands import DVC, run
 from tools.own import OWN, prepare, rows_of
-from tools.sandbox import DVC, PROJECT, run
+from tools.sandbox import PROJECT
 
 TABLES = {
     "suspects.csv": "labels to check",

@@ -22,10 +22,12 @@ from pipeline.figures.style import label
 from pipeline.params import load_params, read_yaml
 from pipeline.sources.files import images_below
 from pipeline.sources.table import SUFFIXES as TABLES
+from tools.commands import run
 from tools.estimate import survey
 from tools.links import without_links
+from tools.merge import layer
 from tools.reproduce import activation, reproduce_sandbox
-from tools.sandbox import PROJECT, layer, run, update
+from tools.sandbox import PROJECT, update
 
 OWN = PROJECT / "own"
 # What each effort changes in params.yaml, besides what one's own images change.
@@ -143,7 +145,7 @@ def refuse_around_project(folder: Path) -> None:
 
 
 def changes_for(images: Path, backbone: Path | None = None) -> dict[str, Any]:
-    """What one's own images change in params.yaml, for :func:`tools.sandbox.merge`.
+    """What one's own images change in params.yaml, for :func:`tools.merge.merge`.
 
     Args:
         images: a folder, a zip or tar file, or a table of labels beside its images.

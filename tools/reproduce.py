@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from pipeline.base.errors import print_note
-from tools.sandbox import DVC, PROJECT, RESULTS, commit, has_older_experiments, is_edited, run
+from tools.commands import DVC, run
+from tools.sandbox import PROJECT, RESULTS, commit, has_older_experiments, is_edited
 
 
 def reproduce(folder: Path) -> int:

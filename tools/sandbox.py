@@ -4,33 +4,24 @@ What a person does in the copy stays: only files that are as they were last copi
 date. The copy's git remembers what that was, as ``COPIED``.
 """
 
-import getpass
 import os
 import re
-import shlex
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from io import StringIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-from ruamel.yaml import YAML, YAMLError
-
 from pipeline.base.errors import UserError, listed, print_note
 from pipeline.params import read_yaml
+from tools.commands import output, reason, run
+from tools.merge import layer, merge, read_yaml_text, three_way, values_at, with_values
 
 PROJECT = Path(__file__).resolve().parent.parent
 RESULTS = ("curves.csv", "dvc.lock", "environment", "metrics.json")
 # Pathspec of what a copy needs of what git tracks: it makes its own results, and needs no demo.
 SOURCES = ("--", ".", ":!demo", *(f":!{name}" for name in RESULTS))
 PARAMS = "params.yaml"
-DVC = (sys.executable, "-m", "dvc")
 COPIED = "refs/sandbox/project"  # `git diff refs/sandbox/project` shows what a person changed since
 COMMIT_OF_COPY = "the project's working tree"
 LARGEST_SOURCE = 10**6  # bytes of a file that git does not track
@@ -40,153 +31,7 @@ NOT_CODE = re.compile(
     r"|7z|bz2|gz|rar|tar|tgz|xz|zip|zst|h5|np[yz]|onnx|pth?|safetensors)$",
     re.IGNORECASE,
 )
-# Variables by which git is told how to connect, log and be configured. The others that begin with
-# GIT_ say in which repository a hook, `rebase --exec` or a worktree works: not in ours.
-KEPT_OF_GIT = re.compile(
-    "GIT_(ASKPASS|CONFIG_(?!PARAMETERS)|EXEC_PATH|HTTP|PROXY|SSH|SSL|TERMINAL_PROMPT|TEST|TRACE)"
-)
-NO_HOME = "/nonexistent"  # as Debian calls it
 EXPERIMENT = re.compile("refs/exps/([0-9a-f]{2})/([0-9a-f]{38,62})/")
-# They end what a tool started, as Ctrl-C does.
-ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-def tidy_environment() -> None:
-    """Remove variables that lead git elsewhere; give a name and a home to a user who has none.
-
-    As in a container that runs as a number. Without a name DVC ends in a KeyError, and in a home
-    that may not be entered it ends in a PermissionError.
-    """
-    for name in list(os.environ):
-        if name.startswith("GIT_") and not KEPT_OF_GIT.match(name):
-            del os.environ[name]
-    try:
-        getpass.getuser()
-    except (ImportError, KeyError, OSError):  # which of them depends on the version of Python
-        os.environ["USER"] = f"user-{os.getuid()}"
-    try:
-        has_home = os.access(Path.home(), os.X_OK)
-    except RuntimeError:  # neither a variable nor an account
-        has_home = False
-    if not has_home:
-        os.environ["HOME"] = NO_HOME
-
-
-tidy_environment()  # here, for DVC is called in this process too
-
-
-def environment() -> dict[str, str]:
-    """Environment variables with which `python` is this Python, as dvc.yaml expects."""
-    folders = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-    return os.environ | {"PATH": os.pathsep.join(folders)}
-
-
-def run(
-    directory: Path,
-    *command: str,
-    capture: bool = False,
-    variables: Mapping[str, str] | None = None,
-    text: str | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """Run a command; Ctrl-C or SIGTERM interrupts all that it started, and waits for it.
-
-    Args:
-        capture: whether to return what it prints, instead of printing it.
-        variables: of the environment, besides those of this process.
-        text: for its standard input.
-    """
-    pipe = subprocess.PIPE if capture else None
-    with _endings_interrupt():
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=directory,
-                env=environment() | dict(variables or {}),
-                stdin=None if text is None else subprocess.PIPE,
-                stdout=pipe,
-                stderr=pipe,
-                encoding="utf-8",
-                errors="surrogateescape",  # names of files need not be UTF-8
-                start_new_session=True,  # so that Ctrl-C reaches it through this process alone
-                preexec_fn=_heed_interrupts,
-            )
-        except FileNotFoundError:
-            raise UserError(f"{command[0]}: no such program; install it") from None
-        try:
-            stdout, stderr = process.communicate(text)
-        except KeyboardInterrupt:
-            os.killpg(process.pid, signal.SIGINT)
-            process.communicate()
-            raise
-    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
-
-
-@contextmanager
-def _endings_interrupt() -> Iterator[None]:
-    """Let ``ENDINGS`` raise KeyboardInterrupt, but for those that are ignored, as by nohup."""
-    changed = []
-    if threading.current_thread() is threading.main_thread():
-        changed = [number for number in ENDINGS if signal.getsignal(number) is signal.SIG_DFL]
-    for number in changed:
-        signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number in changed:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _heed_interrupts() -> None:
-    """What a shell starts in the background ignores Ctrl-C; here it comes from :func:`run` only."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def output(
-    directory: Path, *command: str, error: str = "", variables: Mapping[str, str] | None = None
-) -> str:
-    """What a command prints.
-
-    Args:
-        variables: of the environment, besides those of this process.
-
-    Raises:
-        UserError: it failed; the text is ``error``, or why by what it printed.
-    """
-    done = run(directory, *command, capture=True, variables=variables)
-    if done.returncode:
-        raise UserError(error or f"{shlex.join(command)}: {_reason(done.stderr)}")
-    return done.stdout
-
-
-def _reason(errors: str) -> str:
-    """What git says from its first error on, with its advice; else a command's last line."""
-    lines = errors.strip().splitlines() or ["failed"]
-    for number, line in enumerate(lines):
-        if line.startswith(("fatal: ", "error: ")):
-            return " ".join(" ".join(lines[number:]).split())
-    return lines[-1]
-
-
-def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """``base`` with ``changes`` laid over it, key by key; null removes a key.
-
-    That is JSON Merge Patch (RFC 7386).
-    """
-    merged = layer(base, changes)
-    for key in base.keys() & changes.keys():
-        if isinstance(base[key], dict) and isinstance(changes[key], dict):
-            merged[key] = merge(base[key], changes[key])
-    return {key: value for key, value in merged.items() if value is not None or key not in changes}
-
-
-def layer(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Changes that do what ``first`` and then ``second`` do."""
-    both = {
-        key: layer(first[key], second[key])
-        for key in first.keys() & second.keys()
-        if isinstance(first[key], dict) and isinstance(second[key], dict)
-    }
-    return first | second | both
 
 
 def update(
@@ -205,7 +50,7 @@ def update(
     person's values stay, and the others follow.
 
     Args:
-        changes: of params.yaml, for :func:`merge`.
+        changes: of params.yaml, for :func:`tools.merge.merge`.
         images: a person's own, which are not copied if they lie in the project.
         demanded: keys of params.yaml that take the value of ``changes`` in any case, such as
             images.path: somebody has just asked for them.
@@ -231,13 +76,15 @@ def update(
     kept += [name for name in names if not _copy(project, sandbox, name, name in unchanged)]
     template = (project / PARAMS).read_text(encoding="utf-8")
     params = merge(read_yaml(project / PARAMS), changes)
-    text = _with_values(template, params)
+    text = with_values(template, params)
     path = sandbox / PARAMS
     if PARAMS in unchanged or not path.exists():
         path.write_text(text, encoding="utf-8")
     else:
-        before = read_text(_git(sandbox, "show", f"{last}:{PARAMS}")) if PARAMS in copied else {}
-        _follow(path, before, params, _values_at(params, demanded))
+        before = (
+            read_yaml_text(_git(sandbox, "show", f"{last}:{PARAMS}")) if PARAMS in copied else {}
+        )
+        _follow(path, before, params, values_at(params, demanded))
         if path.read_text(encoding="utf-8") != text:
             kept.append(PARAMS)
 
@@ -266,7 +113,7 @@ def _git(sandbox: Path, *arguments: str, text: str | None = None, index: str = "
     command = ("git", *here, "--literal-pathspecs", *arguments)
     done = run(sandbox, *command, capture=True, text=text, variables=variables)
     if done.returncode:
-        raise UserError(f"{sandbox}: git {arguments[0]}: {_reason(done.stderr)}")
+        raise UserError(f"{sandbox}: git {arguments[0]}: {reason(done.stderr)}")
     return done.stdout
 
 
@@ -358,75 +205,8 @@ def _follow(
         raise UserError(f"{path}: holds no params; delete it to get the project's again")
     values = layer(three_way(before, theirs, params), demanded)
     if values != theirs:
-        text = _with_values(path.read_text(encoding="utf-8"), values)
+        text = with_values(path.read_text(encoding="utf-8"), values)
         path.write_text(text, encoding="utf-8")
-
-
-def read_text(text: str) -> Any:
-    """What YAML text holds, read as :func:`pipeline.params.read_yaml` reads a file."""
-    return YAML(typ="safe").load(text)
-
-
-def _with_values(text: str, values: dict[str, Any]) -> str:
-    """YAML text with other values; where values stay, its comments and its form do."""
-    editor = YAML()
-    editor.preserve_quotes = True
-    editor.width = 1000
-    document = editor.load(text)
-    _assign(document, values)
-    found = StringIO()
-    editor.dump(document, found)
-    try:
-        if read_text(found.getvalue()) == values:
-            return found.getvalue()
-    except YAMLError:  # a comment stood where ruamel.yaml cannot keep it
-        pass
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-
-
-def _assign(document: Any, values: dict[str, Any]) -> None:
-    """Give a mapping of ruamel.yaml these values."""
-    for key in [key for key in document if key not in values]:
-        del document[key]
-    for key, value in values.items():
-        old = document.get(key)
-        if value and isinstance(value, dict) and isinstance(old, dict):
-            _assign(old, value)
-        elif key not in document or old != value:
-            document[key] = value
-
-
-def three_way(base: Any, theirs: Any, new: Any) -> Any:
-    """``new``, with a person's values where ``theirs`` differ from ``base``, key by key."""
-    if theirs == base:
-        return new
-    if not (isinstance(theirs, dict) and isinstance(new, dict)):
-        return theirs
-    if not isinstance(base, dict):
-        base = {}
-    merged = {}
-    for key in [*theirs, *(key for key in new if key not in theirs)]:
-        value = three_way(base.get(key, _NONE), theirs.get(key, _NONE), new.get(key, _NONE))
-        if value is not _NONE:
-            merged[key] = value
-    return merged
-
-
-_NONE = object()  # stands for a key that is not there
-
-
-def _values_at(params: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
-    """The values of ``params`` at keys such as images.path, nested as there."""
-    found: dict[str, Any] = {}
-    for key in keys:
-        *sections, last = key.split(".")
-        value: Any = params
-        place = found
-        for section in sections:
-            value = value[section]
-            place = place.setdefault(section, {})
-        place[last] = value[last]
-    return found
 
 
 def _remember(sandbox: Path, last: str, names: Sequence[str], params: str) -> None:

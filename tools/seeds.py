@@ -19,7 +19,7 @@ import pandas as pd
 from pipeline.base.errors import UserError, for_people
 from pipeline.figures.style import label
 from pipeline.report.statistics import mean_interval
-from tools.sandbox import DVC, output, run
+from tools.commands import DVC, output, run
 
 Accuracies = dict[str, dict[str, float]]  # by approach and split
 

@@ -24,7 +24,9 @@ from pipeline.base.files import hex_digest
 from pipeline.base.parallel import cpu_workers
 from pipeline.data.tables import read_json
 from pipeline.params import read_yaml
-from tools.sandbox import DVC, PROJECT, RESULTS, merge, output, run
+from tools.commands import DVC, output, run
+from tools.merge import merge
+from tools.sandbox import PROJECT, RESULTS
 
 Json = dict[str, Any]
 

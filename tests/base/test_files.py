@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.base.files import atomic, file_lock, scratch
-from tools.sandbox import PROJECT, environment
+from tools.commands import environment
+from tools.sandbox import PROJECT
 
 WRITER = """
 import sys

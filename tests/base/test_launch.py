@@ -18,7 +18,9 @@ from pipeline.base.errors import UserError
 from pipeline.base.launch import OTHER, is_first, is_launched, launch
 from pipeline.params import read_yaml
 from tests.conftest import Run
-from tools.sandbox import PROJECT, environment, merge
+from tools.commands import environment
+from tools.merge import merge
+from tools.sandbox import PROJECT
 
 
 def launcher(folder: Path, code: str) -> str:

@@ -20,7 +20,8 @@ from pipeline.compute.processes import (
     seed_of,
     share_of,
 )
-from tools.sandbox import PROJECT, environment
+from tools.commands import environment
+from tools.sandbox import PROJECT
 
 
 def as_process(monkeypatch: pytest.MonkeyPatch, rank: int, size: int) -> None:

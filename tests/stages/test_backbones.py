@@ -18,7 +18,7 @@ from pipeline.params import Params, read_yaml
 from pipeline.predict import Predictor
 from tests.small import CPU
 from tests.stages.in_process import run_stages
-from tools.sandbox import merge
+from tools.merge import merge
 
 CROPS = {  # pixels: about the smallest that the network takes
     "alexnet": 64,

@@ -15,7 +15,8 @@ from dvc.stage import Stage
 from pydantic import BaseModel
 
 from pipeline.params import Approach, Recipe, load_params, read_yaml
-from tools.sandbox import PROJECT, output
+from tools.commands import output
+from tools.sandbox import PROJECT
 
 # Code that changes no byte of a result, so that no stage need declare it.
 UNDECLARED = ("pipeline/base/", "pipeline/params.py", "stages/_removed.py", "stages/__main__.py")

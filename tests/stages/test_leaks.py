@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from pipeline.base.environment import PACKAGES
 from tests.faults import digests, outs
-from tools.sandbox import output
+from tools.commands import output
 
 DATES = (
     "%Y-%m-%d",

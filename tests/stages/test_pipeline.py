@@ -20,7 +20,7 @@ from tests.conftest import Run
 from tests.faults import results
 from tests.small import flip_bit
 from tests.stages.in_process import run_stages
-from tools.sandbox import output
+from tools.commands import output
 
 APPROACHES = ["feature_extraction", "fine_tuning"]
 FIGURES = ["comparison", "confusion", "gradcam", "per_class", "samples", "top5", "training_curves"]

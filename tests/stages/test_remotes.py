@@ -9,7 +9,8 @@ import pytest
 from tests import servers
 from tests.conftest import Run
 from tests.faults import results
-from tools.sandbox import commit, output
+from tools.commands import output
+from tools.sandbox import commit
 
 Remote = Callable[[Path], AbstractContextManager[servers.Settings]]
 

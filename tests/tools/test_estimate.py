@@ -20,7 +20,8 @@ from tests.conftest import TINY, jpeg
 from tests.stages.test_full_disk import mount
 from tools import estimate
 from tools.estimate import Survey, duration, forecast, gigabytes, is_finished, survey
-from tools.sandbox import PROJECT, merge
+from tools.merge import merge
+from tools.sandbox import PROJECT
 from tools.speed import PartRate, Rates, Speed, measure
 
 NAMES = [

@@ -14,8 +14,9 @@ from PIL import Image
 from pipeline.base.errors import UserError
 from pipeline.params import Params, read_yaml
 from tests.conftest import BACKBONE, Run
+from tools.merge import layer, merge
 from tools.own import EFFORTS, changes_for, changes_of, main, moves, reasons, rows_of
-from tools.sandbox import PROJECT, layer, merge
+from tools.sandbox import PROJECT
 
 COLOURS = {"red 'roses'": (200, 30, 40), "blue\nbells": (40, 60, 200), "gras 🌱": (30, 160, 50)}
 

@@ -1,32 +1,18 @@
 """A copy of the project with other params, in which nobody's work is lost."""
 
-import getpass
 import os
-import pwd
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pipeline.base.errors import UserError
 from pipeline.params import read_yaml
-from tools.sandbox import (
-    PROJECT,
-    commit,
-    environment,
-    has_older_experiments,
-    is_edited,
-    layer,
-    merge,
-    output,
-    three_way,
-    tidy_environment,
-    update,
-)
+from tools.commands import environment
+from tools.merge import merge
+from tools.sandbox import PROJECT, commit, has_older_experiments, is_edited, update
 
 RESULTS = ("dvc.lock", "metrics.json", "environment/a.json")
 IGNORED = ("data/images.tar", "code/__pycache__/cached")
@@ -72,39 +58,6 @@ def sandbox(project: Path, tmp_path: Path) -> Path:
     """A copy of it, in the folder own."""
     update(tmp_path / "own", {}, project)
     return tmp_path / "own"
-
-
-def test_params_are_merged_key_by_key_and_null_removes() -> None:
-    base = {"a": {"x": 1, "y": 2}, "b": 3}
-    assert merge(base, {"a": {"x": 5, "y": None}, "c": {}}) == {"a": {"x": 5}, "b": 3, "c": {}}
-    assert base == {"a": {"x": 1, "y": 2}, "b": 3}
-
-
-def test_changes_are_laid_over_changes() -> None:
-    base = {"a": {"x": 1, "y": 2}, "b": 3}
-    first = {"a": {"x": 5, "y": None}, "b": None}
-    second = {"a": {"x": None, "z": 0}, "b": 4}
-    assert merge(base, layer(first, second)) == merge(merge(base, first), second)
-
-
-def test_a_persons_values_stay_and_the_others_follow() -> None:
-    base = {
-        "kept": 1,
-        "followed": 1,
-        "gone": 1,
-        "removed": 1,
-        "section": {"kept": 1, "followed": 1},
-    }
-    theirs = base | {"kept": 2, "added": 2, "section": {"kept": 2, "followed": 1}}
-    del theirs["removed"]
-    new = {"kept": 3, "followed": 3, "new": 3, "removed": 1, "section": {"kept": 1, "followed": 3}}
-    assert three_way(base, theirs, new) == {
-        "kept": 2,
-        "followed": 3,
-        "section": {"kept": 2, "followed": 3},
-        "added": 2,
-        "new": 3,
-    }
 
 
 def test_a_sandbox_follows_the_project_and_keeps_its_own_results(tmp_path: Path) -> None:
@@ -361,76 +314,3 @@ def test_anothers_repository_is_said_with_what_to_do(
     assert f"fatal: detected dubious ownership in repository at '{project}'" in text
     assert "git config --global --add safe.directory" in text
     assert "\n" not in text
-
-
-def test_a_program_that_is_not_installed_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^no-such-program: no such program; install it$"):
-        output(tmp_path, "no-such-program")
-
-
-def test_a_user_without_name_and_home_gets_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(number: int) -> pwd.struct_passwd:
-        raise KeyError(number)
-
-    monkeypatch.setattr(pwd, "getpwuid", unknown)
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    tidy_environment()
-    assert environment()["USER"] == getpass.getuser() == f"user-{os.getuid()}"
-    assert not Path.home().exists()  # and no folder ~ is made
-
-
-# Ends.
-
-# A tool that starts a program, which prints its number, sleeps, and says so.
-TOOL = """
-import sys
-from pipeline.base.errors import for_people
-from tools.sandbox import PROJECT, run
-program = "import os, time; print(os.getpid(), flush=True); time.sleep({seconds}); print('slept')"
-with for_people():
-    run(PROJECT, sys.executable, "-c", program)
-"""
-
-
-def in_background() -> None:
-    """As a shell's `&` in a script: what it starts ignores Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@pytest.mark.parametrize("start", [None, in_background])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_what_ends_a_tool_ends_what_it_started(
-    number: signal.Signals, start: Callable[[], None] | None
-) -> None:
-    tool = subprocess.Popen(
-        [sys.executable, "-c", TOOL.format(seconds=99)],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=start,
-    )
-    assert tool.stdout is not None
-    started = int(tool.stdout.readline())
-    tool.send_signal(number)
-    _, errors = tool.communicate(timeout=30)
-    assert tool.returncode == 130
-    assert errors.endswith("interrupted\n")
-    with pytest.raises(ProcessLookupError):
-        os.kill(started, 0)
-
-
-def test_nohup_goes_on() -> None:
-    tool = subprocess.Popen(
-        ["nohup", sys.executable, "-c", TOOL.format(seconds=1)],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert tool.stdout is not None
-    tool.stdout.readline()
-    tool.send_signal(signal.SIGHUP)
-    assert tool.communicate(timeout=30)[0] == "slept\n"
-    assert tool.returncode == 0

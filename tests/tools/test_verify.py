@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from tests.conftest import Run
-from tools.sandbox import commit, environment
+from tools.commands import environment
+from tools.sandbox import commit
 from tools.verify import DATASET, TOLERANCES, Result, compare, first_difference
 
 # Initial weights from the system's chance, in place of the seed of params.yaml.

@@ -30,7 +30,9 @@ from tests.small import (
     small_training,
     write_small_data,
 )
-from tools.sandbox import PROJECT, environment, merge
+from tools.commands import environment
+from tools.merge import merge
+from tools.sandbox import PROJECT
 
 RECIPES = {
     "feature_extraction": small_recipe(HEAD, epochs=4),
