@@ -195,9 +195,8 @@ class Recipe(Train):
     def has_views_of(self, other: "Recipe") -> bool:
         """Whether a frozen beginning gives the same outputs in both recipes, as far as it goes."""
         settings = {"initial", "resize", "crop", "fit", "flip", "precision"}
-        return self.training_side == other.training_side and (
-            self.model_dump(include=settings) == other.model_dump(include=settings)
-        )
+        are_equal = self.model_dump(include=settings) == other.model_dump(include=settings)
+        return are_equal and self.training_side == other.training_side
 
 
 class Approach(Section):

@@ -1,4 +1,4 @@
-"""Run programs, as tools do: git, DVC, this Python."""
+"""Run other programs from tools: git, DVC, Python; Ctrl-C ends them too."""
 
 import getpass
 import os

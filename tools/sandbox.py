@@ -81,10 +81,8 @@ def update(
     if PARAMS in unchanged or not path.exists():
         path.write_text(text, encoding="utf-8")
     else:
-        before = (
-            read_yaml_text(_git(sandbox, "show", f"{last}:{PARAMS}")) if PARAMS in copied else {}
-        )
-        _follow(path, before, params, values_at(params, demanded))
+        old = _git(sandbox, "show", f"{last}:{PARAMS}") if PARAMS in copied else "{}"
+        _follow(path, read_yaml_text(old), params, values_at(params, demanded))
         if path.read_text(encoding="utf-8") != text:
             kept.append(PARAMS)
 
