@@ -85,7 +85,11 @@ def main(params: Params, name: str) -> None:
         write_csv(unlabelled_file, unlabelled)
         write_csv(validation_file, answers["val"])
     for split, found in evaluated.items():
-        print(f"{name}, {split}: {found}")
+        print(
+            f"{split}: accuracy {found['accuracy']:.1%}, loss {found['loss']:.4f}, "
+            f"calibration error {found['calibration_error']:.4f}; {found['images']:,} images"
+        )
+    print(f"evaluation/{name}.json has more")
 
 
 def verdicts(header: Header, guesses: pd.DataFrame, similar: Tensor) -> list[Verdict]:
