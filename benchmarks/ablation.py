@@ -6,14 +6,13 @@
 Each part is put into the article's recipe, and taken out of the strong one. To be started where
 `dvc repro` has made data/ (in strong/): trains every variant with every seed, JOBS at a time, and
 writes a row for each: recipe, change, seed, validation accuracy (a fraction) and loss (nats) of the
-last epoch, seconds. Rows that OUT.csv has are not computed again.
+last epoch. Rows that OUT.csv has are not computed again.
 """
 
 import json
 import math
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +29,7 @@ from tools.sandbox import PROJECT
 
 Approach = dict[str, Any]
 
-COLUMNS = ["recipe", "change", "seed", "val_accuracy", "val_loss", "seconds"]
+COLUMNS = ["recipe", "change", "seed", "val_accuracy", "val_loss"]
 UNCHANGED = "nothing"
 ARTICLE: Approach = {
     "resize": 256,
@@ -150,10 +149,8 @@ def compute(out: Path, jobs: int, seeds: list[int]) -> None:
     known = {(row["recipe"], row["change"], row["seed"]) for row in rows}
 
     def run(variant: Variant, seed: int) -> None:
-        start = time.monotonic()
         accuracy, loss = train(variant.approach, seed, project)
-        seconds = round(time.monotonic() - start)
-        values = [variant.recipe, variant.change, seed, accuracy, round(loss, 4), seconds]
+        values = [variant.recipe, variant.change, seed, accuracy, round(loss, 4)]
         rows.append(dict(zip(COLUMNS, values, strict=True)))
         pd.DataFrame(rows, columns=COLUMNS).to_csv(out, index=False, lineterminator="\n")
         print(*values, flush=True)
