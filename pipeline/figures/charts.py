@@ -250,7 +250,8 @@ def reliability(tables: Tables) -> Figure:
         colour = colours(tables)[name]
         axes.bar(middle, table["accuracy"], width * 0.9, color=colour)
         no_bar = middle[(table["n"] > 0) & (table["accuracy"] == 0)]
-        axes.plot(no_bar, [0] * len(no_bar), "x", color=colour, clip_on=False)
+        if len(no_bar):  # a line of no points would have its place at the figure's corner
+            axes.plot(no_bar, [0] * len(no_bar), "x", color=colour, clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1), title=wrapped(label(name), 28))
         axes.set(xlabel="confidence", ylabel="accuracy")
         axes.xaxis.set_major_formatter(PercentFormatter(1))

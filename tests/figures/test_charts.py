@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from pipeline.figures import charts
 from pipeline.figures.style import svg
 from pipeline.report.comparison import confusion
+from pipeline.training.calibration import reliability
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -101,6 +102,20 @@ def test_no_text_is_cut_off_or_overlaps_another(approaches: int, names: list[str
             assert box.x1 <= figure.bbox.width, (name, text)
             assert box.y1 <= figure.bbox.height, (name, text)
             assert box.count_overlaps(boxes) == 1, (name, text)
+
+
+def test_the_panels_of_reliability_fill_their_figure() -> None:
+    confidence = np.array([0.1, 0.1, 0.9, 0.9])
+    right = {"a_bin": [False, False, True, True], "no_bin": [True, False, True, True]}
+    tables = {
+        f"{which}_is_all_wrong": reliability(confidence, np.array(correct))
+        for which, correct in right.items()
+    }
+    figure = charts.reliability(tables)
+    svg(figure, "reliability")
+    panels = [axes.get_position() for axes in figure.axes]
+    assert sum(panel.width for panel in panels) > 0.6
+    assert panels[0].width == pytest.approx(panels[1].width)
 
 
 def test_svgs_fit_into_a_page_of_either_theme() -> None:
