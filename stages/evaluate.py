@@ -86,7 +86,7 @@ def main(params: Params, name: str) -> None:
         write_csv(validation_file, answers["val"])
     for split, found in evaluated.items():
         print(
-            f"{split}: accuracy {found['accuracy']:.1%}, loss {found['loss']:.4f}, "
+            f"{split}: accuracy {found['accuracy']:.1%}, calibrated loss {found['loss']:.4f}, "
             f"calibration error {found['calibration_error']:.4f}; {found['images']:,} images"
         )
     print(f"evaluation/{name}.json has more")
