@@ -6,7 +6,7 @@
 Each part is put into the article's recipe, and taken out of the strong one. To be started where
 `dvc repro` has made data/ (in strong/): trains every variant with every seed, JOBS at a time, and
 writes a row for each: recipe, change, seed, validation accuracy (a fraction) and loss (nats) of the
-last epoch. Rows that OUT.csv has are not computed again.
+last epoch. Rows that OUT.csv has are not computed again; those deleted from it are.
 """
 
 import json
